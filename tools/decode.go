@@ -1,0 +1,172 @@
+package tools
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/tellhook/tellhook/store"
+)
+
+// field is one argument of an operation.
+type field struct {
+	name     string
+	in       string // where it sits on REST: "path", "query", "header", or "" for the body
+	index    []int  // in the input struct
+	required bool
+	verbatim bool // kept byte for byte; only its kind is checked here
+	schema   *huma.Schema
+	check    *jsonschema.Schema
+	fallback json.RawMessage // the default tag, or nil
+}
+
+// fieldsOf lists the arguments in the order of the struct's fields.
+func fieldsOf(t reflect.Type, s *huma.Schema) []field {
+	var fields []field
+	for _, sf := range reflect.VisibleFields(t) {
+		if sf.Anonymous || !sf.IsExported() {
+			continue
+		}
+		name := jsonName(sf)
+		f := field{
+			name:     name,
+			in:       sf.Tag.Get("in"),
+			index:    sf.Index,
+			required: slices.Contains(s.Required, name),
+			verbatim: sf.Type == reflect.TypeFor[verbatim](),
+			schema:   s.Properties[name],
+		}
+		f.check = mustCompile(t.Name()+":"+name, f.schema)
+		if f.schema.Default != nil {
+			f.fallback, _ = json.Marshal(f.schema.Default) // came from a tag that huma checked
+		}
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// decode fills the input struct from args, or answers the first fault: unknown
+// names in their order, then the fields in declared order.
+func decode(fields []field, args Args, into reflect.Value) error {
+	if err := refuseUnknown(fields, args); err != nil {
+		return err
+	}
+	for i := range fields {
+		f := &fields[i]
+		raw, given := args[f.name]
+		switch {
+		case given:
+			if err := f.validate(raw); err != nil {
+				return err
+			}
+		case f.required:
+			return store.Errorf(store.CodeInvalid, f.name, "%s is required: %s%s", f.name, lowerFirst(f.schema.Description), f.example())
+		case f.fallback != nil:
+			raw = f.fallback
+		default:
+			continue
+		}
+		if err := json.Unmarshal(raw, into.FieldByIndex(f.index).Addr().Interface()); err != nil {
+			return store.Errorf(store.CodeInvalid, f.name, "%s: %s cannot be read as %s%s", f.name, store.Clip(string(raw), 60), f.expected(), f.example())
+		}
+	}
+	return nil
+}
+
+func refuseUnknown(fields []field, args Args) error {
+	for _, name := range slices.Sorted(maps.Keys(args)) {
+		if slices.ContainsFunc(fields, func(f field) bool { return f.name == name }) {
+			continue
+		}
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = f.name
+		}
+		if len(names) == 0 {
+			return store.Errorf(store.CodeInvalid, name, "unknown field %q; this operation takes none", store.Clip(name, 60))
+		}
+		return store.Errorf(store.CodeInvalid, name, "unknown field %q%s; known are %s", store.Clip(name, 60), didYouMean(name, names), strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// validate checks a value against the field's schema.
+func (f *field) validate(raw json.RawMessage) error {
+	if f.verbatim {
+		if kind := rawKind(raw); kind != "an object" {
+			return store.Errorf(store.CodeInvalid, f.name, "%s: got %s, expected an object%s", f.name, kind, f.example())
+		}
+		return nil
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return fmt.Errorf("argument %s: %w", f.name, err) // the faces hand over valid JSON
+	}
+	if fault := firstFault(f.check.Validate(v)); fault != nil {
+		path := pathOf(f.name, v, fault.InstanceLocation)
+		return store.Errorf(store.CodeInvalid, path, "%s%s", wording(path, valueAt(v, fault.InstanceLocation), fault, f.schema), f.example())
+	}
+	if holdsNUL(v) {
+		return store.Errorf(store.CodeInvalid, f.name, "%s: holds the character U+0000, which cannot be stored; leave it out", f.name)
+	}
+	return nil
+}
+
+func (f *field) example() string {
+	if len(f.schema.Examples) == 0 {
+		return ""
+	}
+	b, err := marshal(f.schema.Examples[0])
+	if err != nil {
+		return ""
+	}
+	return ", e.g. " + string(b)
+}
+
+func (f *field) expected() string {
+	if f.schema.Format != "" {
+		return formatWords(f.schema.Format)
+	}
+	return withArticle(f.schema.Type)
+}
+
+// holdsNUL finds U+0000 in a string or name: PostgreSQL's text type has none.
+func holdsNUL(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return strings.ContainsRune(v, 0)
+	case []any:
+		return slices.ContainsFunc(v, holdsNUL)
+	case map[string]any:
+		for name, value := range v {
+			if strings.ContainsRune(name, 0) || holdsNUL(value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// marshal is json.Marshal without the escaping of <, > and &, which would change
+// data that was published.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}

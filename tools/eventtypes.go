@@ -1,0 +1,5 @@
+package tools
+
+type catalogue struct{}
+
+func newCatalogue([]string) (*catalogue, error) { return &catalogue{}, nil }
