@@ -34,11 +34,12 @@ e2e: ## the end-to-end tests alone
 e2e-receivers: ## the example receivers in every language; needs Node, PHP and Python
 	cd e2e && $(GO) test $(RACE) -count=1 -timeout 5m -tags receivers -run '^TestReceiver' -v ./...
 
-check-generated: generate ## fails when a generated file is stale
-	@stale=$$(git status --porcelain -- schemas docs); \
-	if [ -n "$$stale" ]; then \
-		printf '%s\n' "$$stale"; git --no-pager diff -- schemas docs; \
-		echo 'generated files are stale: run make generate and commit them' >&2; exit 1; \
+check-generated: ## fails when a generated file is stale
+	@before=$$(git status --porcelain; git --no-pager diff); \
+	$(MAKE) --no-print-directory generate || exit 1; \
+	if [ "$$before" != "$$(git status --porcelain; git --no-pager diff)" ]; then \
+		git status --short; git --no-pager diff --stat; \
+		echo 'generated files were stale: run make generate and commit what it changes' >&2; exit 1; \
 	fi
 
 ci-extra: e2e-receivers check-generated ## what .ci/run adds to test and lint

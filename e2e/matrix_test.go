@@ -21,7 +21,7 @@ var loopback = []string{"TELLHOOK_ALLOW_HTTP=true", "TELLHOOK_ALLOW_NETWORKS=127
 // TestMCP runs one webhook's life through every transport on both databases.
 func TestMCP(t *testing.T) {
 	onBoth(t, func(t *testing.T, db database) {
-		d := deploy(t, db, loopback...)
+		d := deploy(t, db, append(loopback, "TELLHOOK_PUBLIC_URL=https://hooks.example.com")...)
 		s := d.serve()
 		for _, tr := range transports {
 			t.Run(tr.name, func(t *testing.T) {
@@ -74,7 +74,7 @@ func handshake(t *testing.T, a *agent, tr transport) {
 
 func webhookLife(t *testing.T, a *agent, d *deployment) {
 	r := newReceiver(t, nil)
-	w := a.ok("create_webhook", object{"url": r.URL + "/hook", "events": []string{"scan", "form_*"}, "description": "from " + t.Name()})
+	w := a.ok("create_webhook", object{"url": r.URL + "/hook", "events": []string{"scan", "form_submit"}, "description": "from " + t.Name()})
 	id, secret := str(w, "id"), str(w, "secret")
 	if !strings.HasPrefix(id, "whk_") || !strings.HasPrefix(secret, "whsec_") || str(w, "dashboard_url") == "" {
 		t.Fatalf("create_webhook: %v", w)
@@ -147,7 +147,7 @@ func checkDelivered(t *testing.T, a *agent, webhookID, eventID string) {
 func refusals(t *testing.T, a *agent) {
 	a.fails("create_webhook", object{"url": "not a url", "events": []string{"scan"}}, "invalid", "url")
 	a.fails("create_webhook", object{"url": "ftp://example.com/", "events": []string{"scan"}}, "invalid", "url")
-	a.fails("create_webhook", object{"url": "https://example.com/", "events": []string{"scam"}}, "invalid", "")
+	a.fails("create_webhook", object{"url": "https://example.com/", "events": []string{"scam"}}, "invalid", "events[0]")
 	a.fails("create_webhook", object{"url": "https://example.com/"}, "invalid", "events")
 	a.fails("create_webhook", object{"url": "https://example.com/", "events": []string{"scan"}, "colour": "red"}, "invalid", "colour")
 	a.fails("create_webhook", object{"url": 5, "events": []string{"scan"}}, "invalid", "url")
