@@ -115,7 +115,7 @@ func (f *field) validate(raw json.RawMessage) error {
 		return fmt.Errorf("argument %s: %w", f.name, err) // the faces hand over valid JSON
 	}
 	if fault := firstFault(f.check.Validate(v)); fault != nil {
-		path := pathOf(f.name, v, fault.InstanceLocation)
+		path := faultPath(f.name, v, fault)
 		return store.Errorf(store.CodeInvalid, path, "%s%s", wording(path, valueAt(v, fault.InstanceLocation), fault, f.schema), f.example())
 	}
 	if holdsNUL(v) {

@@ -4,6 +4,17 @@ package tools
 // tools/list, the OpenAPI document and the reference docs.
 func (t *Tools) table() []*Operation {
 	return []*Operation{
+		t.createWebhook(),
+		t.listWebhooks(),
+		t.getWebhook(),
+		t.updateWebhook(),
+		t.deleteWebhook(),
+		t.listDeliveries(),
+		t.getDelivery(),
+		t.listEvents(),
+		t.getEvent(),
+		t.listEventTypes(),
+		t.publishEvent(),
 		t.whoami(),
 	}
 }

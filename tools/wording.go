@@ -50,8 +50,16 @@ func firstFault(err error) *jsonschema.ValidationError {
 	})
 }
 
-// pathOf writes the place of a fault in v: name.field[0].
-func pathOf(name string, v any, location []string) string {
+// faultPath writes the place of a fault in v: name.field[0]. A member that is
+// missing or unknown is a place of its own.
+func faultPath(name string, v any, fault *jsonschema.ValidationError) string {
+	location := fault.InstanceLocation
+	switch k := fault.ErrorKind.(type) {
+	case *kind.Required:
+		location = append(slices.Clip(location), k.Missing[0])
+	case *kind.AdditionalProperties:
+		location = append(slices.Clip(location), slices.Min(k.Properties))
+	}
 	path := name
 	for _, token := range location {
 		if list, ok := v.([]any); ok {
@@ -110,9 +118,9 @@ func wording(path string, got any, fault *jsonschema.ValidationError, s *huma.Sc
 		}
 		return fmt.Sprintf("%s: %s, expected text that matches %s", path, said, k.Want)
 	case *kind.Required:
-		return fmt.Sprintf("%s: %s is required and missing", path, k.Missing[0])
+		return path + " is missing"
 	case *kind.AdditionalProperties:
-		return fmt.Sprintf("%s: unknown field %q", path, slices.Min(k.Properties))
+		return path + ": unknown field"
 	case *kind.PropertyNames:
 		return fmt.Sprintf("%s: the name %q is not allowed", path, store.Clip(k.Property, 60))
 	case *kind.AnyOf, *kind.OneOf, *kind.Not:
