@@ -153,7 +153,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestTwoDispatchers shares one PostgreSQL between workers, and kills one.
+// TestTwoDispatchers shares one PostgreSQL between two workers: nothing is sent twice.
 func TestTwoDispatchers(t *testing.T) {
 	t.Parallel()
 	d := deploy(t, postgres, append(loopback, "TELLHOOK_TIMEOUT=1s", "TELLHOOK_RETRY_SCHEDULE=1s,1s")...)

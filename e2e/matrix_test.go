@@ -11,7 +11,7 @@ import (
 
 // toolNames are all tools, sorted.
 var toolNames = []string{
-	"create_webhook", "delete_webhook", "get_delivery", "get_webhook", "list_deliveries",
+	"create_webhook", "delete_webhook", "get_delivery", "get_event", "get_webhook", "list_deliveries",
 	"list_event_types", "list_events", "list_webhooks", "publish_event", "update_webhook", "whoami",
 }
 
