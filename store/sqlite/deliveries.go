@@ -22,7 +22,11 @@ func scanDelivery(row scanner) (store.Delivery, error) {
 func deliveryFields(d *store.Delivery) []any {
 	return []any{
 		&d.ID, &d.TeamID, &d.WebhookID, &d.EventID, &d.EventType, &d.Status, &d.Reason, &d.Attempts, &d.Step,
-		&d.InFlight, maybeInstant{&d.NextAttemptAt}, &d.LastStatusCode, &d.LastErrorKind, instant{&d.CreatedAt}, maybeInstant{&d.FinishedAt},
+		&d.InFlight,
+		maybeInstant{&d.NextAttemptAt},
+		&d.LastStatusCode, &d.LastErrorKind,
+		instant{&d.CreatedAt},
+		maybeInstant{&d.FinishedAt},
 	}
 }
 

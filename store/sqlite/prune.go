@@ -53,6 +53,17 @@ func pruneDeliveries(before time.Time) func(context.Context, *sql.Tx, *store.Pru
 	}
 }
 
+const (
+	oldEventsQuery = `
+		SELECT created_at, position FROM events WHERE created_at < ?1 AND (created_at, position) > (?2, ?3)
+		ORDER BY created_at, position LIMIT ?4`
+
+	expireQuery = `
+		UPDATE deliveries SET status = 'cancelled', reason = ?, finished_at = ?, next_attempt_at = NULL
+		WHERE status = 'pending' AND created_at < ? AND (team_id, event_id) IN
+			(SELECT team_id, id FROM events WHERE position IN (SELECT value FROM json_each(?)))`
+)
+
 // eventPruner walks the old events once. Some stay: those with a younger
 // delivery that is pending.
 type eventPruner struct {
@@ -62,9 +73,8 @@ type eventPruner struct {
 
 func (p *eventPruner) prune(ctx context.Context, tx *sql.Tx, total *store.Pruned) (int, error) {
 	type place struct{ created, position int64 }
-	old, err := collect(ctx, tx, func(row scanner) (e place, err error) { return e, row.Scan(&e.created, &e.position) }, `
-		SELECT created_at, position FROM events WHERE created_at < ?1 AND (created_at, position) > (?2, ?3)
-		ORDER BY created_at, position LIMIT ?4`, p.before, p.afterCreated, p.afterPlace, pruneBatch)
+	scan := func(row scanner) (e place, err error) { return e, row.Scan(&e.created, &e.position) }
+	old, err := collect(ctx, tx, scan, oldEventsQuery, p.before, p.afterCreated, p.afterPlace, pruneBatch)
 	if err != nil || len(old) == 0 {
 		return 0, err
 	}
@@ -72,10 +82,7 @@ func (p *eventPruner) prune(ctx context.Context, tx *sql.Tx, total *store.Pruned
 	for i, e := range old {
 		positions[i] = e.position
 	}
-	expired, err := affected(tx.ExecContext(ctx, `
-		UPDATE deliveries SET status = 'cancelled', reason = ?, finished_at = ?, next_attempt_at = NULL
-		WHERE status = 'pending' AND created_at < ? AND (team_id, event_id) IN
-			(SELECT team_id, id FROM events WHERE position IN (SELECT value FROM json_each(?)))`,
+	expired, err := affected(tx.ExecContext(ctx, expireQuery,
 		store.ReasonExpired, now().UnixMicro(), p.before, asJSON{positions}))
 	if err != nil {
 		return 0, err

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -68,10 +69,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("make the database file: %w", err)
 	}
 	s := &Store{keys: c.Keys, deriveFirstScan: c.DeriveFirstScan, log: c.Log, listeners: map[chan struct{}]struct{}{}}
-	if s.writer, err = connect(path, 1, "synchronous(FULL)", "foreign_keys(1)"); err != nil {
+	if s.writer, err = connect(path, 1, "immediate", "synchronous(FULL)", "foreign_keys(1)"); err != nil {
 		return nil, err
 	}
-	if s.reader, err = connect(path, readers, "query_only(1)"); err != nil {
+	if s.reader, err = connect(path, readers, "deferred", "query_only(1)"); err != nil {
 		return nil, errors.Join(err, s.writer.Close())
 	}
 	for _, step := range []func(context.Context) error{s.useWAL, s.migrate, s.initialise, s.checkKeys} {
@@ -104,8 +105,9 @@ func makeFile(path string) error {
 	return f.Close()
 }
 
-func connect(path string, conns int, pragmas ...string) (*sql.DB, error) {
-	q := url.Values{"_txlock": {"immediate"}, "_pragma": pragmas, "_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())}, "_dqs": {"0"}}
+// connect opens a pool; lock says how its transactions begin.
+func connect(path string, conns int, lock string, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"_txlock": {lock}, "_pragma": pragmas, "_busy_timeout": {strconv.FormatInt(busyTimeout.Milliseconds(), 10)}, "_dqs": {"0"}}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {

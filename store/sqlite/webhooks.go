@@ -144,7 +144,8 @@ func (s *Store) ListWebhooks(ctx context.Context, teamID string, q store.Webhook
 	cond.andText("id < ?", after)
 	cond.andText("status = ?", string(q.Status))
 	cond.andText("health = ?", string(q.Health))
-	rows, err := s.reader.QueryContext(ctx, `SELECT `+webhookColumns+` FROM webhooks WHERE `+cond.sql.String()+` ORDER BY id DESC`, cond.args...)
+	query := `SELECT ` + webhookColumns + ` FROM webhooks WHERE ` + cond.sql.String() + ` ORDER BY id DESC` //nolint:gosec // the conditions are constants of ours
+	rows, err := s.reader.QueryContext(ctx, query, cond.args...)
 	if err != nil {
 		return none, translate(err)
 	}

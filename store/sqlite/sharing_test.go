@@ -1,0 +1,108 @@
+package sqlite_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tellhook/tellhook/store"
+	"github.com/tellhook/tellhook/store/seal"
+	"github.com/tellhook/tellhook/store/sqlite"
+)
+
+func defaultTeam(t *testing.T, s store.Store) string {
+	t.Helper()
+	team, err := s.FindTeam(t.Context(), store.DefaultTeam)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return team.ID
+}
+
+func addHook(t *testing.T, s store.Store, team string, events ...string) *store.Webhook {
+	t.Helper()
+	w, _, err := s.CreateWebhook(t.Context(), team, &store.Webhook{
+		Kind: store.KindWebhook, URL: "https://example.com/", Events: events, Status: store.StatusActive,
+		Secrets: []store.Secret{{Value: "whsec_first-canary-secret", CreatedAt: time.Now()}},
+		Headers: map[string]string{"Authorization": "Bearer canary-token"},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func publish(t *testing.T, s store.Store, team, data string) *store.Event {
+	t.Helper()
+	answers, err := s.PublishEvents(t.Context(), team, []store.Publish{{Type: "a", Data: json.RawMessage(data)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answers[0].Event
+}
+
+// TestTwoStoresOneFile publishes and claims through two stores on one file at
+// once, as two processes do.
+func TestTwoStoresOneFile(t *testing.T) {
+	t.Parallel()
+	path, key := filepath.Join(t.TempDir(), "tellhook.db"), seal.GenerateKey()
+	stores := []*sqlite.Store{openAt(t, path, key), openAt(t, path, key)}
+	team := defaultTeam(t, stores[0])
+	addHook(t, stores[0], team, "*")
+
+	const rounds, size = 10, 10
+	const total = 2 * rounds * size
+	var (
+		group errgroup.Group
+		mu    sync.Mutex
+		taken = map[string]int{}
+		stop  = time.Now().Add(20 * time.Second)
+	)
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(taken) }
+	for _, s := range stores {
+		group.Go(func() error {
+			for range rounds {
+				batch := slices.Repeat([]store.Publish{{Type: "a", Data: json.RawMessage(`{}`)}}, size)
+				if _, err := s.PublishEvents(t.Context(), team, batch); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for range 2 {
+			group.Go(func() error {
+				for count() < total && time.Now().Before(stop) {
+					claims, err := s.ClaimDeliveries(t.Context(), 3, time.Minute, nil)
+					if err != nil {
+						return err
+					}
+					mu.Lock()
+					for _, c := range claims {
+						taken[c.Delivery.ID]++
+					}
+					mu.Unlock()
+					if len(claims) == 0 {
+						time.Sleep(2 * time.Millisecond)
+					}
+				}
+				return nil
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for id, times := range taken {
+		if times != 1 {
+			t.Errorf("%s was claimed %d times", id, times)
+		}
+	}
+	if len(taken) != total {
+		t.Errorf("%d of %d deliveries claimed", len(taken), total)
+	}
+}
