@@ -218,3 +218,56 @@ func TestIdempotencyKeysEnd(t *testing.T) {
 		t.Errorf("Prune: %+v, %v; want one key", pruned, err)
 	}
 }
+
+// TestPanicOfACaller panics inside a transaction: the writer must be free again.
+func TestPanicOfACaller(t *testing.T) {
+	t.Parallel()
+	s, _, team, w := fresh(t)
+	func() {
+		defer func() { _ = recover() }()
+		_, err := s.UpdateWebhook(t.Context(), team, w.ID, func(*store.Webhook) error { panic("a fault of the caller") })
+		t.Errorf("UpdateWebhook came back with %v", err)
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := publishOne(ctx, s, team, `{}`); err != nil {
+		t.Errorf("publish after the panic: %v", err)
+	}
+}
+
+// TestNewerSchema opens a database that a newer binary has migrated.
+func TestNewerSchema(t *testing.T) {
+	t.Parallel()
+	s, path, _, _ := fresh(t)
+	mustExec(t, s.writer, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (1000, 1)`)
+	newer, err := Open(t.Context(), Config{Path: path, Keys: s.keys, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := newer.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDurable reads the settings back on which "an acknowledged write is kept"
+// rests: a write-ahead log that is flushed at every commit.
+func TestDurable(t *testing.T) {
+	t.Parallel()
+	s, _, _, _ := fresh(t)
+	for _, c := range []struct {
+		db           *sql.DB
+		pragma, want string
+	}{
+		{s.writer, "journal_mode", "wal"},
+		{s.writer, "synchronous", "2"}, // FULL
+		{s.writer, "foreign_keys", "1"},
+		{s.writer, "busy_timeout", "5000"},
+		{s.reader, "query_only", "1"},
+		{s.reader, "busy_timeout", "5000"},
+	} {
+		var got string
+		if err := c.db.QueryRowContext(t.Context(), `PRAGMA `+c.pragma).Scan(&got); err != nil || got != c.want {
+			t.Errorf("PRAGMA %s is %q, %v; want %q", c.pragma, got, err, c.want)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -146,11 +147,15 @@ func (s *Store) migrate(ctx context.Context) error {
 	})
 }
 
-// persist repeats a step of the start for a short while.
+// persist repeats a step of the start for a short while, where another process
+// that starts at the same time can have been in its way: SQLITE_ERROR says, among
+// other things, that a table exists already.
 func persist(ctx context.Context, step func() error) error {
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
 		err := step()
-		if err == nil || wait > busyTimeout/4 {
+		var e *sqlite.Error
+		raced := errors.As(err, &e) && slices.Contains([]int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR}, primary(e))
+		if !raced || wait > busyTimeout/4 {
 			return err
 		}
 		select {
@@ -217,8 +222,8 @@ func (s *Store) write(ctx context.Context, fn func(*sql.Tx) error) error {
 	if err != nil {
 		return translate(err)
 	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit; a panic of fn must not keep the one connection
 	if err := fn(tx); err != nil {
-		_ = tx.Rollback() // the connection is given up where even that fails
 		return translate(err)
 	}
 	return translate(tx.Commit())
@@ -237,7 +242,7 @@ func translate(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &store.Error{Code: store.CodeUnavailable, Message: "the database did not answer in time; try again", Err: err}
 	case errors.As(err, &theirs):
-		switch theirs.Code() & 0xff { // the primary code stands in the low byte
+		switch primary(theirs) {
 		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT:
 			return &store.Error{Code: store.CodeUnavailable, Message: "the database is busy; try again", Err: err}
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM:
@@ -246,6 +251,10 @@ func translate(err error) error {
 	}
 	return &store.Error{Code: store.CodeInternal, Message: "the database failed", Err: err}
 }
+
+// primary is the result code without its extension, which stands in the higher
+// bytes (https://www.sqlite.org/rescode.html).
+func primary(e *sqlite.Error) int { return e.Code() & 0xff }
 
 // now is the database's clock, in the precision that it stores.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -1,8 +1,11 @@
 package storetest
 
 import (
+	"encoding/json"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tellhook/tellhook/store"
 )
@@ -108,5 +111,40 @@ var deliveryTests = []test{
 		last := f.claim(1, time.Minute)
 		f.equal("what is left to claim", last[0].Webhook.ID, other.ID)
 		f.claimNothing("their webhook is deleted")
+	}},
+	{"DeleteRacesWithPublish", func(f *fixture) {
+		for range 6 {
+			w := f.addHook(hook("https://example.com/", "*"))
+			var group errgroup.Group
+			for range 3 {
+				group.Go(func() error {
+					for range 3 {
+						if _, err := f.s.PublishEvents(f.ctx(), f.team, []store.Publish{{Type: "a", Data: json.RawMessage(`{}`)}}); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+			}
+			group.Go(func() error {
+				_, err := f.s.DeleteWebhook(f.ctx(), f.team, w.ID)
+				return err
+			})
+			f.must(group.Wait())
+		}
+		pending := store.DeliveryQuery{Status: store.DeliveryPending}
+		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+			f.claimNothing("every webhook is deleted")
+			left := f.deliveries(pending)
+			if len(left) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				f.t.Fatalf("%d deliveries of deleted webhooks stay pending for ever", len(left))
+			}
+		}
+		for _, d := range f.deliveries(store.DeliveryQuery{Page: store.Page{Limit: store.MaxPageLimit}}) {
+			f.equal("reason", []any{d.Status, d.Reason, d.Attempts}, []any{store.DeliveryCancelled, store.ReasonWebhookDeleted, 0})
+		}
 	}},
 }

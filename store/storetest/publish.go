@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"sync"
@@ -128,18 +129,36 @@ var publishTests = []test{
 	}},
 	{"Wakes", func(f *fixture) {
 		f.addHook(hook("https://example.com/", "*"))
-		wakeups := f.s.Wakeups(f.ctx())
+		ctx, cancel := context.WithCancel(f.ctx())
+		wakeups := f.s.Wakeups(ctx)
+		f.woken(wakeups)
+		cancel()
 		for deadline := time.After(patience); ; {
-			f.publish("a", `{}`) // lossy: the first ones may come before the channel listens
 			select {
-			case <-wakeups:
-				return
-			case <-time.After(100 * time.Millisecond):
+			case _, open := <-wakeups:
+				if !open {
+					return
+				}
 			case <-deadline:
-				f.t.Fatal("no wake-up after a publish")
+				f.t.Fatal("the channel does not close with its context")
 			}
 		}
 	}},
+}
+
+// woken publishes until the channel has a value.
+func (f *fixture) woken(wakeups <-chan struct{}) {
+	f.t.Helper()
+	for deadline := time.After(patience); ; {
+		f.publish("a", `{}`) // lossy: the first ones may come before the channel listens
+		select {
+		case <-wakeups:
+			return
+		case <-time.After(100 * time.Millisecond):
+		case <-deadline:
+			f.t.Fatal("no wake-up after a publish")
+		}
+	}
 }
 
 func (f *fixture) duplicate(p store.Publish, first *store.Event) {
