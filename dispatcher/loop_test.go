@@ -80,7 +80,7 @@ func TestHungWebhookLeavesOthersAlone(t *testing.T) {
 		})
 		stop := start(t, d)
 		time.Sleep(time.Second)
-		for range 30 {
+		for range 50 {
 			q.add("whk_well", "http://well.example", 20)
 			time.Sleep(time.Second)
 			if n, _ := q.count(store.DeliverySucceeded); n%20 != 0 {
@@ -88,8 +88,27 @@ func TestHungWebhookLeavesOthersAlone(t *testing.T) {
 			}
 		}
 		stop()
-		if n, _ := q.count(store.DeliverySucceeded); n != 600 || w.most["hung.example"] != 32 {
+		if n, _ := q.count(store.DeliverySucceeded); n != 1000 || w.most["hung.example"] != 32 {
 			t.Errorf("%d deliveries, %d in flight to the hung webhook", n, w.most["hung.example"])
+		}
+		if n := q.unknown(); n != 0 || q.late != 0 {
+			t.Errorf("%d claims were held until their leases lapsed, %d outcomes came late", n, q.late)
+		}
+	})
+}
+
+// A process that was stopped after it claimed gives the claims back: too much
+// of their lease is gone to send under it.
+func TestStaleClaimsAreGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &queue{stall: maxHold + time.Second}
+		q.add("whk_1", "http://one.example", 10)
+		d, w := onWire(t, q, Options{}, func(http.ResponseWriter, *http.Request) {})
+		stop := start(t, d)
+		time.Sleep(10 * time.Second)
+		stop()
+		if _, leased := q.count(store.DeliveryPending); leased != 0 || len(w.requests) != 0 || q.rows[0].Delivery.Attempts != 0 {
+			t.Errorf("%d requests under stale claims, %d left to their leases", len(w.requests), leased)
 		}
 	})
 }

@@ -26,6 +26,7 @@ type queue struct {
 	rows   []*row
 	err    error // what every call answers while set
 	poison string
+	stall  time.Duration // between a claim and its answer
 	calls  int
 	late   int // outcomes that the fence kept out
 }
@@ -62,6 +63,8 @@ func (q *queue) find(id string) *row {
 
 func (q *queue) ClaimDeliveries(_ context.Context, limit int, lease time.Duration, full []string) ([]store.Claim, error) {
 	leave, err := q.enter()
+	stall := q.stall
+	defer time.Sleep(stall)
 	defer leave()
 	var claims []store.Claim
 	now := time.Now()
@@ -153,6 +156,21 @@ func (q *queue) called() int {
 	return q.calls
 }
 
+// unknown counts the attempts that were written for senders that let their
+// lease lapse.
+func (q *queue) unknown() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.rows {
+		for _, a := range r.attempts {
+			if a.ErrorKind == store.ErrorUnknown {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // count answers how many deliveries are in the state, and how many are leased.
 func (q *queue) count(status store.DeliveryStatus) (n, leased int) {
 	q.mu.Lock()
@@ -172,6 +190,7 @@ func (q *queue) count(status store.DeliveryStatus) (n, leased int) {
 // leads to one handler. It counts what is in flight.
 type wire struct {
 	handler  func(w http.ResponseWriter, r *http.Request)
+	timeout  time.Duration
 	conns    chan net.Conn
 	mu       sync.Mutex
 	requests map[string]int // by webhook-id and attempt
@@ -192,7 +211,11 @@ func (w *wire) Addr() net.Addr { return &net.IPAddr{} }
 func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body) // only then does a broken connection end its context
 	w.count(r, 1)
-	defer w.count(r, -1)
+	end := sync.OnceFunc(func() { w.count(r, -1) })
+	defer end()
+	// For the client a hung request ends with its timeout; here it ends only
+	// once the broken connection is noticed.
+	defer time.AfterFunc(w.timeout-time.Millisecond, end).Stop()
 	w.handler(rw, r)
 }
 
@@ -213,7 +236,7 @@ func onWire(t *testing.T, q *queue, o Options, handler http.HandlerFunc) (*Dispa
 	t.Helper()
 	o.Egress = local
 	d := New(q, o)
-	w := &wire{handler: handler, conns: make(chan net.Conn), requests: map[string]int{}, inFlight: map[string]int{}, most: map[string]int{}}
+	w := &wire{handler: handler, timeout: d.o.Timeout, conns: make(chan net.Conn), requests: map[string]int{}, inFlight: map[string]int{}, most: map[string]int{}}
 	d.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		select {
