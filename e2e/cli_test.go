@@ -99,11 +99,11 @@ func TestSendAndListen(t *testing.T) {
 		d := deploy(t, db, loopback...)
 		s := d.serve()
 		c := d.rest(s)
-		port := freePort(t)
-		url := "http://127.0.0.1:" + port
-		w := c.webhook(url, "scan.created")
-		listener := d.with("TELLHOOK_ADDR=127.0.0.1:"+port).start("listen", "--secret", str(w, "secret"))
-		waitForPort(t, port)
+		const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // its owner's, so that listen can start first
+		d.secret("signing secret", secret)
+		listener := d.start("listen", "--addr", "127.0.0.1:0", "--secret", secret)
+		addr, _ := listener.logged(t, "listening")["addr"].(string)
+		c.createWebhook(object{"url": "http://" + addr + "/", "events": []string{"scan.created"}, "secret": secret})
 
 		file := filepath.Join(t.TempDir(), "data.json")
 		if err := os.WriteFile(file, []byte(`{"node_slug":"s","node_id":"from-a-file"}`), 0o600); err != nil {
@@ -121,7 +121,7 @@ func TestSendAndListen(t *testing.T) {
 		}
 		c.delivery(strings.TrimSpace(direct.stdout), "succeeded", 10*time.Second)
 		c.delivery(first, "succeeded", time.Second)
-		for _, want := range []string{"from-a-file", "from-stdin", first} {
+		for _, want := range []string{"from-a-file", "from-stdin", first, "X-Webhook-Signature: verified", "webhook-signature: verified"} {
 			if !strings.Contains(listener.out.String(), want) {
 				t.Errorf("listen does not show %q:\n%s", want, listener.out)
 			}
