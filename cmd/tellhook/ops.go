@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/tellhook/tellhook/store"
+)
+
+// ops is the operators' address: health without a key.
+type ops struct {
+	ln  net.Listener // nil: none is configured
+	srv *http.Server
+}
+
+const (
+	opsTimeout = 5 * time.Second
+	opsDrain   = 2 * time.Second
+)
+
+func (a *app) newOps(ctx context.Context, s store.Store) (*ops, error) {
+	if a.cfg.OpsAddr == "" {
+		return &ops{}, nil
+	}
+	ln, err := listen(ctx, a.cfg.OpsAddr, "TELLHOOK_OPS_ADDR or --ops-addr")
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), opsTimeout/2)
+		defer cancel()
+		if err := s.Ping(ctx); err != nil {
+			a.log.Warn().Err(err).Msg("not ready")
+			writeStatus(w, http.StatusServiceUnavailable, "unavailable")
+			return
+		}
+		writeStatus(w, http.StatusOK, "ok")
+	})
+	a.log.Info().Str("addr", ln.Addr().String()).Msg("operators' address")
+	return &ops{ln: ln, srv: &http.Server{Handler: mux, ReadTimeout: opsTimeout, WriteTimeout: opsTimeout, IdleTimeout: time.Minute}}, nil
+}
+
+func writeStatus(w http.ResponseWriter, code int, status string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]string{"status": status}) // the prober has gone
+}
+
+// serve answers until ctx ends.
+func (o *ops) serve(ctx context.Context) error {
+	if o.ln == nil {
+		return nil
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- o.srv.Serve(o.ln) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), opsDrain)
+	defer cancel()
+	if err := o.srv.Shutdown(drain); errors.Is(err, context.DeadlineExceeded) {
+		return o.srv.Close()
+	}
+	return nil
+}
