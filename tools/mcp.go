@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
@@ -62,13 +63,33 @@ func (t *Tools) MCP() *mcpserver.MCPServer {
 func mcpTool(o *Operation) mcp.Tool {
 	return mcp.Tool{
 		Name: o.Name, Title: o.Title, Description: o.Description,
-		RawInputSchema:  mustMarshal(o.In),
+		RawInputSchema:  mustMarshal(lean(o.In)),
 		RawOutputSchema: mustMarshal(o.SlimOut),
 		Annotations: mcp.ToolAnnotation{
 			ReadOnlyHint: &o.ReadOnly, DestructiveHint: &o.Destructive,
 			IdempotentHint: &o.Idempotent, OpenWorldHint: &o.OpenWorld,
 		},
 	}
+}
+
+// lean is the schema without what a model does not need to make a call, as each
+// word of tools/list is read in every conversation.
+func lean(s *huma.Schema) *huma.Schema {
+	c := *s
+	c.Examples, c.PatternDescription, c.WriteOnly, c.Extensions = nil, "", false, nil
+	if c.Items != nil {
+		c.Items = lean(c.Items)
+	}
+	if values, ok := c.AdditionalProperties.(*huma.Schema); ok {
+		c.AdditionalProperties = lean(values)
+	}
+	if s.Properties != nil {
+		c.Properties = make(map[string]*huma.Schema, len(s.Properties))
+	}
+	for name, p := range s.Properties {
+		c.Properties[name] = lean(p)
+	}
+	return &c
 }
 
 func mustMarshal(v any) json.RawMessage {

@@ -68,11 +68,12 @@ func membersOf(object []byte) (members, error) {
 	}
 	var all members
 	for d.More() {
-		name, err := d.Token()
+		token, err := d.Token()
 		if err != nil {
 			return nil, err
 		}
-		m := member{name: name.(string)} // in an object, the decoder answers nothing else
+		name, _ := token.(string) // in an object, the decoder answers nothing else
+		m := member{name: name}
 		if err := d.Decode(&m.value); err != nil {
 			return nil, err
 		}
@@ -114,7 +115,10 @@ func (o members) distrust(inList bool, marked *[]string) error {
 			if inList {
 				limit = min(limit, capInLists)
 			}
-			m.value = cut(m.value, limit)
+			var err error
+			if m.value, err = cut(m.value, limit); err != nil {
+				return err
+			}
 			if !slices.Contains(*marked, m.name) {
 				*marked = append(*marked, m.name)
 			}
@@ -156,15 +160,15 @@ func empty(v json.RawMessage) bool {
 
 // cut keeps the beginning of a string, and of an object its text: what is cut in
 // the middle is no JSON any more, and the field must stay an object.
-func cut(v json.RawMessage, limit int) json.RawMessage {
+func cut(v json.RawMessage, limit int) (json.RawMessage, error) {
 	if len(v) <= limit {
-		return v
+		return v, nil
 	}
 	var s string
 	if json.Unmarshal(v, &s) == nil {
-		return mustMarshal(clipped(s, limit))
+		return marshal(clipped(s, limit))
 	}
-	return mustMarshal(struct {
+	return marshal(struct {
 		Cut   string `json:"_cut"`
 		Bytes int    `json:"_bytes"`
 	}{clipped(string(v), limit), len(v)})
