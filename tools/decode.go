@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -110,9 +111,9 @@ func (f *field) validate(raw json.RawMessage) error {
 		}
 		return nil
 	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	v, err := decodeValue(f.name, raw)
 	if err != nil {
-		return fmt.Errorf("argument %s: %w", f.name, err) // the faces hand over valid JSON
+		return err
 	}
 	if fault := firstFault(f.check.Validate(v)); fault != nil {
 		path := faultPath(f.name, v, fault)
@@ -140,6 +141,51 @@ func (f *field) expected() string {
 		return formatWords(f.schema.Format)
 	}
 	return withArticle(f.schema.Type)
+}
+
+// decodeValue decodes valid JSON for the schemas to judge; numbers stay
+// json.Number. The validator turns numbers into big.Rat, where 1e-2000000 costs
+// megabytes or makes it panic: such numbers are CodeInvalid.
+func decodeValue(field string, raw json.RawMessage) (any, error) {
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err) // the faces hand over valid JSON
+	}
+	if n, ok := wildNumber(v); ok {
+		return nil, store.Errorf(store.CodeInvalid, field, "%s: holds the number %s; expected numbers of at most %d characters with an exponent of at most %d; send it as a string",
+			field, store.Clip(string(n), 40), maxNumberText, maxNumberText)
+	}
+	return v, nil
+}
+
+// maxNumberText is the length of a number's text, and its largest exponent.
+const maxNumberText = 400
+
+func wildNumber(v any) (json.Number, bool) {
+	switch v := v.(type) {
+	case json.Number:
+		text := string(v)
+		if i := strings.IndexAny(text, "eE"); i >= 0 {
+			e, err := strconv.Atoi(text[i+1:])
+			if err != nil || e > maxNumberText || e < -maxNumberText {
+				return v, true
+			}
+		}
+		return v, len(text) > maxNumberText
+	case []any:
+		for _, item := range v {
+			if n, ok := wildNumber(item); ok {
+				return n, true
+			}
+		}
+	case map[string]any:
+		for _, item := range v {
+			if n, ok := wildNumber(item); ok {
+				return n, true
+			}
+		}
+	}
+	return "", false
 }
 
 // holdsNUL finds U+0000 in a string or name: PostgreSQL's text type has none.

@@ -1,7 +1,6 @@
 package tools
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -112,9 +111,9 @@ func (c *catalogue) checkEvents(patterns []string) error {
 
 // checkData judges an event's data, a JSON object, against the type's schema.
 func (e *eventType) checkData(data json.RawMessage) error {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	v, err := decodeValue("data", data)
 	if err != nil {
-		return fmt.Errorf("data of %s: %w", e.Name, err) // the faces hand over valid JSON
+		return err
 	}
 	fault := firstFault(e.check.Validate(v))
 	if fault == nil {

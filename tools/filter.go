@@ -1,7 +1,6 @@
 package tools
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -56,9 +55,9 @@ func (c *catalogue) checkFilter(filter map[string]json.RawMessage, events []stri
 
 // filterValues splits a filter's value, a scalar or a list of scalars.
 func filterValues(field string, raw json.RawMessage) ([]any, error) {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	v, err := decodeValue(field, raw)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", field, err) // the faces hand over valid JSON
+		return nil, err
 	}
 	values, isList := v.([]any)
 	if !isList {

@@ -1,5 +1,7 @@
 package tools
 
+//go:generate go test . -count=1 -run TestGenerated -update
+
 // table is the one place where an operation is listed. The order is that of
 // tools/list, the OpenAPI document and the reference docs.
 func (t *Tools) table() []*Operation {

@@ -246,9 +246,10 @@ func lowerFirst(s string) string {
 
 // didYouMean suggests the nearest known name, in brackets, where one is near.
 func didYouMean(name string, known []string) string {
-	best, distance := "", len(name)/3+2
+	best, distance := "", len(name)
 	for _, k := range known {
-		if d := editDistance(store.Clip(name, 100), k); d < distance {
+		d := editDistance(store.Clip(name, 100), k)
+		if d < distance && d < len(k) && d <= len(k)/3+1 {
 			best, distance = k, d
 		}
 	}
