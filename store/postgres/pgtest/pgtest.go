@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,11 +35,66 @@ func New(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("%s: want postgres://…: %v", URLVariable, err)
 	}
-	name := "tellhook_" + strings.ToLower(rand.Text())
-	exec(t, cluster, "CREATE DATABASE "+name+" TEMPLATE template0")
-	t.Cleanup(func() { exec(t, cluster, "DROP DATABASE "+name+" WITH (FORCE)") })
+	name := spare.take()
+	if name == "" {
+		name = "tellhook_" + strings.ToLower(rand.Text())
+		exec(t, cluster, "CREATE DATABASE "+name+" TEMPLATE template0")
+	}
 	u.Path = "/" + name
+	t.Cleanup(func() {
+		// Emptied for the next test while others run, since DROP DATABASE makes
+		// the whole cluster write a checkpoint; the last one drops them all.
+		exec(t, u.String(), empty)
+		for _, unused := range spare.give(name) {
+			exec(t, cluster, "DROP DATABASE "+unused+" WITH (FORCE)")
+		}
+	})
 	return u.String()
+}
+
+// empty cuts all other connections and drops all schemas.
+const empty = `DO $$
+	DECLARE name text;
+	BEGIN
+		PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid();
+		FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+			EXECUTE format('DROP SCHEMA %I CASCADE', name);
+		END LOOP;
+		CREATE SCHEMA public;
+	END
+$$`
+
+// spare are the databases that this process has made and nobody uses.
+var spare pool
+
+type pool struct {
+	mu    sync.Mutex
+	names []string
+	inUse int
+}
+
+// take answers a spare database, or "" for a new one to be made.
+func (p *pool) take() (name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inUse++
+	if n := len(p.names); n > 0 {
+		name, p.names = p.names[n-1], p.names[:n-1]
+	}
+	return name
+}
+
+// give takes a database back; it answers the ones to drop when nobody uses any.
+func (p *pool) give(name string) (unused []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inUse--
+	p.names = append(p.names, name)
+	if p.inUse == 0 {
+		unused, p.names = p.names, nil
+	}
+	return unused
 }
 
 // exec runs one statement on a connection of its own.
