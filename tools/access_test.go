@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,26 +206,32 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// keyStore is a store with keys alone: it counts look-ups and takes time.
+// keyStore is a store with one key alone: it counts look-ups, takes time, and
+// can change under a cache's eyes.
 type keyStore struct {
 	store.Store
-	keys    map[[32]byte]*store.APIKey
-	lookups atomic.Int32
-	touched []map[string]time.Time
+	hash [32]byte
+
+	mu      sync.Mutex
+	key     store.APIKey
 	err     error
+	lookups int
+	touched []map[string]time.Time
 }
 
 func (s *keyStore) AuthenticateKey(_ context.Context, hash [32]byte) (*store.APIKey, error) {
-	s.lookups.Add(1)
 	time.Sleep(10 * time.Millisecond)
-	switch k := s.keys[hash]; {
-	case s.err != nil:
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lookups++
+	if s.err != nil {
 		return nil, s.err
-	case k != nil:
-		found := *k
-		return &found, nil
 	}
-	return nil, store.Errorf(store.CodeNotFound, "", "no such key")
+	if hash != s.hash {
+		return nil, store.Errorf(store.CodeNotFound, "", "no such key")
+	}
+	found := s.key
+	return &found, nil
 }
 
 func (s *keyStore) FindTeam(context.Context, string) (*store.Team, error) {
@@ -233,76 +239,104 @@ func (s *keyStore) FindTeam(context.Context, string) (*store.Team, error) {
 }
 
 func (s *keyStore) TouchKeys(_ context.Context, used map[string]time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.touched = append(s.touched, used)
 	return nil
+}
+
+// set changes the key and what the store answers.
+func (s *keyStore) set(revoked *time.Time, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key.RevokedAt, s.err = revoked, err
+}
+
+func (s *keyStore) counts() (lookups, touches int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups, len(s.touched)
+}
+
+func newKeyStore(t *testing.T, key store.APIKey) (tools *Tools, s *keyStore, secret string) {
+	t.Helper()
+	secret = store.NewKeySecret()
+	s = &keyStore{hash: store.HashKey(secret), key: key}
+	tools, err := New(Config{Store: s, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tools, s, secret
 }
 
 func TestAuthenticateCaches(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		secret, unknown := store.NewKeySecret(), store.NewKeySecret()
-		key := &store.APIKey{ID: "key_1", TeamID: "team_1"}
-		s := &keyStore{keys: map[[32]byte]*store.APIKey{store.HashKey(secret): key}}
-		tools, err := New(Config{Store: s, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		tools, s, secret := newKeyStore(t, store.APIKey{ID: "key_1", TeamID: "team_1"})
+		unknown := store.NewKeySecret()
 		for range 50 {
 			go func() { _, _ = tools.Authenticate(t.Context(), secret) }()
 			go func() { _, _ = tools.Authenticate(t.Context(), unknown) }()
 		}
 		time.Sleep(100 * time.Millisecond)
-		if n := s.lookups.Load(); n != 2 {
+		if n, _ := s.counts(); n != 2 {
 			t.Errorf("%d look-ups for 50 requests under each of 2 keys", n)
 		}
-		revokedAt := time.Now()
-		key.RevokedAt = &revokedAt
+		s.set(new(time.Now()), nil)
 		time.Sleep(time.Second)
 		if _, err := tools.Authenticate(t.Context(), secret); store.CodeOf(err) != store.CodeUnauthenticated {
 			t.Errorf("a second after it was revoked: %v", err)
 		}
-		key.RevokedAt, s.err = nil, store.Errorf(store.CodeUnavailable, "", "away")
+		s.set(nil, store.Errorf(store.CodeUnavailable, "", "away"))
 		time.Sleep(time.Second)
 		if _, err := tools.Authenticate(t.Context(), secret); store.CodeOf(err) != store.CodeUnavailable {
 			t.Errorf("with the database away: %v", err)
 		}
-		s.err = nil
+		s.set(nil, nil)
 		if _, err := tools.Authenticate(t.Context(), secret); err != nil {
 			t.Errorf("a failed look-up was remembered: %v", err)
 		}
 		tools.Close()
-		if len(s.touched) != 1 || len(s.touched[0]) != 1 {
-			t.Errorf("last use written %v, want once", s.touched)
-		}
-		time.Sleep(touchEvery)
-		_, _ = tools.Authenticate(t.Context(), secret)
-		tools.Close()
-		if len(s.touched) != 2 {
-			t.Errorf("last use written %d times after a minute, want 2", len(s.touched))
-		}
-		before := s.lookups.Load()
-		for _, malformed := range []string{"x", "thk_short", secret + "x", "thk_" + strings.Repeat("é", 22)[:43]} {
-			if _, err := tools.Authenticate(t.Context(), malformed); store.CodeOf(err) != store.CodeUnauthenticated {
-				t.Errorf("%q: %v", malformed, err)
+	})
+}
+
+func TestLastUseIsWrittenOnceAMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tools, s, secret := newKeyStore(t, store.APIKey{ID: "key_1", TeamID: "team_1"})
+		for minute := range 3 {
+			for range 5 {
+				if _, err := tools.Authenticate(t.Context(), secret); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
-		if s.lookups.Load() != before {
-			t.Error("a malformed key was looked up")
+			tools.Close()
+			if _, n := s.counts(); n != minute+1 {
+				t.Errorf("last use written %d times within %d minutes", n, minute+1)
+			}
+			time.Sleep(touchEvery)
 		}
 	})
+}
+
+func TestMalformedKeysAreNotLookedUp(t *testing.T) {
+	t.Parallel()
+	tools, s, secret := newKeyStore(t, store.APIKey{})
+	for _, malformed := range []string{"x", "thk_short", secret + "x", "thk_" + strings.Repeat("é", 22)[:43]} {
+		if _, err := tools.Authenticate(t.Context(), malformed); store.CodeOf(err) != store.CodeUnauthenticated {
+			t.Errorf("%q: %v", malformed, err)
+		}
+	}
+	if n, _ := s.counts(); n != 0 {
+		t.Errorf("%d look-ups", n)
+	}
 }
 
 func TestExpiredKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		secret := store.NewKeySecret()
 		expires := time.Now().Add(300 * time.Millisecond)
-		s := &keyStore{keys: map[[32]byte]*store.APIKey{store.HashKey(secret): {ID: "key_1", ExpiresAt: &expires}}}
-		tools, err := New(Config{Store: s, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tools.Close()
+		tools, _, secret := newKeyStore(t, store.APIKey{ID: "key_1", ExpiresAt: &expires})
 		if _, err := tools.Authenticate(t.Context(), secret); err != nil {
 			t.Error(err)
 		}
@@ -310,5 +344,6 @@ func TestExpiredKey(t *testing.T) {
 		if _, err := tools.Authenticate(t.Context(), secret); store.CodeOf(err) != store.CodeUnauthenticated {
 			t.Errorf("expired: %v", err)
 		}
+		tools.Close()
 	})
 }

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/tellhook/tellhook/store"
 )
@@ -173,9 +175,9 @@ func TestInternalErrors(t *testing.T) {
 		"panic":    func() error { panic("password wrong") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t)
+			var log bytes.Buffer
 			o := define(Operation{Name: "broken", Status: 200}, func(context.Context, *Caller, *in) (*out, error) { return nil, fail() })
-			o.log = f.tools.config.Log
+			o.log = zerolog.New(&log)
 			ctx := WithRequestID(WithCaller(t.Context(), &Caller{}), "req_7")
 			result, err := o.Call(ctx, Args{})
 			if result != nil || store.CodeOf(err) != store.CodeInternal {
@@ -184,7 +186,7 @@ func TestInternalErrors(t *testing.T) {
 			if got := FailureOf(ctx, err).Message; got != "internal error, ref req_7" {
 				t.Errorf("message %q", got)
 			}
-			if text := f.log.String(); !strings.Contains(text, "password wrong") || !strings.Contains(text, "req_7") {
+			if text := log.String(); !strings.Contains(text, "password wrong") || !strings.Contains(text, "req_7") {
 				t.Errorf("log %q", text)
 			}
 		})
