@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
@@ -22,9 +23,19 @@ const (
 	exitUsage   = 2
 )
 
+// hardStop ends a drain that hangs, within the 15 s that the process has. What
+// was in flight heals when its lease lapses.
+const hardStop = 14*time.Second + 800*time.Millisecond
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the first signal drains; a second one ends the process at once
+	context.AfterFunc(ctx, func() {
+		stop() // the first signal drains; a second one ends the process at once
+		time.AfterFunc(hardStop, func() {
+			fmt.Fprintln(os.Stderr, "tellhook: the drain took too long; ending now")
+			os.Exit(exitFailure)
+		})
+	})
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 

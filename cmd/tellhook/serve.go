@@ -83,6 +83,9 @@ func (cmd *serveCmd) serve(ctx context.Context, a *app, s store.Store) error {
 	}
 	a.log.Info().Str("addr", ln.Addr().String()).Str("url", public).Str("version", buildInfo().Version).
 		Bool("dispatch", !cmd.NoDispatch).Msg("listening")
+	if a.cfg.PublicURL == "" && len(a.cfg.AllowedHosts) == 0 && !loopback(ln.Addr()) {
+		a.log.Warn().Msg("other machines reach this address, but only requests to a loopback Host are served; set TELLHOOK_PUBLIC_URL or TELLHOOK_ALLOWED_HOSTS to the name that they use")
+	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return handler.Serve(ctx, ln) })
@@ -123,6 +126,11 @@ func listen(ctx context.Context, addr, set string) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s", addr, err, set)
 	}
 	return ln, nil
+}
+
+func loopback(addr net.Addr) bool {
+	ap, err := netip.ParseAddrPort(addr.String())
+	return err == nil && ap.Addr().IsLoopback()
 }
 
 // baseURL is where this machine reaches a listener.
