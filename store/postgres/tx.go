@@ -35,7 +35,8 @@ var errUncertain = errors.New("the answer to COMMIT was lost")
 func (s *Store) call(ctx context.Context, f func(context.Context, *pgxpool.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
+	stop := context.AfterFunc(s.life, cancel)
+	defer stop()
 	var err error
 	for try := range tries {
 		if err = s.once(ctx, f); err == nil || !disconnected(err) || ctx.Err() != nil || errors.Is(err, errUncertain) {
@@ -44,6 +45,9 @@ func (s *Store) call(ctx context.Context, f func(context.Context, *pgxpool.Conn)
 		if try > 0 {
 			s.pool.Reset()
 		}
+	}
+	if known := (*store.Error)(nil); err != nil && s.life.Err() != nil && !errors.As(err, &known) {
+		return &store.Error{Code: store.CodeUnavailable, Message: "the database was closed: this process is shutting down", Err: err}
 	}
 	return translate(err)
 }
@@ -64,8 +68,9 @@ const (
 	plain = "BEGIN"
 	// queue is for the statements that take work by an index's order. Where one
 	// webhook dominates the statistics the planner expects no rows at all and
-	// turns to sequential scans.
-	queue = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+	// turns to sequential scans, or sorts everything that is due.
+	queue = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;" +
+		"SET LOCAL enable_incremental_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 	// large is for one statement over as many rows as there may be.
 	large = "BEGIN; SET LOCAL statement_timeout = '14s'"
 )
