@@ -80,6 +80,9 @@ func TestAuthorization(t *testing.T) {
 				f.callAs(f.newKey(f.team, others...), o.Method, path, body).problem(http.StatusForbidden, store.CodeForbidden, "", string(o.Scope))
 				f.callAs(f.newKey(f.team), o.Method, path, "no JSON").problem(http.StatusForbidden, store.CodeForbidden, "", string(o.Scope))
 			}
+			if _, err := o.Call(WithCaller(t.Context(), &Caller{Team: *f.team}), Args{}); (store.CodeOf(err) == store.CodeForbidden) != (o.Scope != "") {
+				t.Errorf("called without a scope: %v", err)
+			}
 			if strings.Contains(o.Path, "{id}") {
 				f.callAs(strangers, o.Method, path, body).problem(http.StatusNotFound, store.CodeNotFound, "id")
 			}

@@ -127,7 +127,8 @@ func (k *keyCache) entry(ctx context.Context, hash [sha256.Size]byte) (keyEntry,
 		if r.Err != nil {
 			return keyEntry{}, r.Err
 		}
-		return r.Val.(keyEntry), nil
+		e, _ := r.Val.(keyEntry) // lookup answers nothing else
+		return e, nil
 	case <-ctx.Done():
 		return keyEntry{}, &store.Error{Code: store.CodeUnavailable, Message: "the API key could not be checked in time; try again", Err: ctx.Err()}
 	}

@@ -65,13 +65,13 @@ func (c *catalogue) names(keep func(*eventType) bool) []string {
 func anyType(*eventType) bool       { return true }
 func publishable(e *eventType) bool { return !e.Reserved }
 
-// find answers a type by name; an unknown one is CodeInvalid and suggests.
-func (c *catalogue) find(field, name string) (*eventType, error) {
-	if e, ok := c.byName[name]; ok {
-		return e, nil
+// checkName refuses a name that no type has, and suggests one.
+func (c *catalogue) checkName(field, name string) error {
+	if c.byName[name] != nil {
+		return nil
 	}
 	known := c.names(anyType)
-	return nil, store.Errorf(store.CodeInvalid, field, "%s: unknown event type %q%s; known are %s",
+	return store.Errorf(store.CodeInvalid, field, "%s: unknown event type %q%s; known are %s",
 		field, store.Clip(name, 60), didYouMean(name, known), strings.Join(known, ", "))
 }
 
@@ -95,7 +95,7 @@ func (c *catalogue) checkEvents(patterns []string) error {
 		prefix, wild := strings.CutSuffix(p, "*")
 		switch {
 		case !wild:
-			if _, err := c.find(field, p); err != nil {
+			if err := c.checkName(field, p); err != nil {
 				return err
 			}
 		case prefix != "" && !strings.HasSuffix(prefix, "."):

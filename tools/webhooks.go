@@ -43,11 +43,11 @@ func (t *Tools) runCreateWebhook(ctx context.Context, c *Caller, in *createWebho
 	}
 	var idem *store.Idempotency
 	if in.IdempotencyKey != "" {
-		print, err := in.fingerprint()
+		sum, err := in.fingerprint()
 		if err != nil {
 			return nil, err
 		}
-		idem = &store.Idempotency{Key: in.IdempotencyKey, Fingerprint: print}
+		idem = &store.Idempotency{Key: in.IdempotencyKey, Fingerprint: sum}
 	}
 	stored, created, err := t.config.Store.CreateWebhook(ctx, c.Team.ID, w, idem)
 	if err != nil {
@@ -116,7 +116,7 @@ func (t *Tools) listWebhooks() *Operation {
 
 func (t *Tools) runListWebhooks(ctx context.Context, c *Caller, in *listWebhooksIn) (*list[webhookOut], error) {
 	if in.Event != "" {
-		if _, err := t.types.find("event", in.Event); err != nil {
+		if err := t.types.checkName("event", in.Event); err != nil {
 			return nil, err
 		}
 	}

@@ -98,13 +98,10 @@ func item(list []any, index string) any {
 func wording(path string, got any, fault *jsonschema.ValidationError, s *huma.Schema) string {
 	said := "got " + quoted(got)
 	if s != nil && s.WriteOnly {
-		said = "got a value that does not fit"
+		said = "got " + kindOf(got)
 	}
 	switch k := fault.ErrorKind.(type) {
 	case *kind.Type:
-		if s != nil && s.WriteOnly {
-			said = "got " + withArticle(k.Got)
-		}
 		return fmt.Sprintf("%s: %s, expected %s", path, said, kinds(k.Want))
 	case *kind.Enum:
 		return fmt.Sprintf("%s: %s, expected one of %s", path, said, listed(k.Want))
@@ -161,19 +158,30 @@ func limitWording(path string, fault *jsonschema.ValidationError) string {
 // quoted shows a value: scalars as JSON, clipped; of the rest the kind.
 func quoted(v any) string {
 	switch v := v.(type) {
+	case json.Number:
+		return "the number " + store.Clip(string(v), 40)
+	case string:
+		return strconv.Quote(store.Clip(v, 60))
+	case bool:
+		return strconv.FormatBool(v)
+	}
+	return kindOf(v)
+}
+
+func kindOf(v any) string {
+	switch v.(type) {
 	case map[string]any:
 		return "an object"
 	case []any:
 		return "an array"
 	case json.Number:
-		return "the number " + store.Clip(string(v), 40)
+		return "a number"
 	case string:
-		return strconv.Quote(store.Clip(v, 60))
+		return "a string"
+	case bool:
+		return "a boolean"
 	}
-	if v == nil {
-		return "null"
-	}
-	return fmt.Sprint(v) // true or false
+	return "null"
 }
 
 func kinds(want []string) string {
