@@ -44,6 +44,7 @@ install_postgresql() {
 		apt-get update && apt-get install -y --no-install-recommends postgresql
 	} >&2 || ok=false
 	rm -f "$veto"
+	rmdir "${veto%/*}" 2>/dev/null || true # only if it is empty
 	$ok || die "apt-get could not install PostgreSQL (its words are above): $advice"
 }
 
