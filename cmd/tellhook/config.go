@@ -14,6 +14,7 @@ const (
 	prefix       = "TELLHOOK_"
 	fileSuffix   = "_FILE"
 	databaseURL  = "TELLHOOK_DATABASE_URL"
+	masterKey    = "TELLHOOK_MASTER_KEY"
 	otelEndpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 	maxSecretFile = 64 << 10 // bytes

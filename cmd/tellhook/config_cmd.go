@@ -49,6 +49,8 @@ func (c *Config) lines() []configLine {
 	for _, s := range c.settings {
 		line := configLine{Name: s.name, Source: s.source}
 		switch {
+		case s.name == masterKey && s.text == "" && c.Database.embedded():
+			line.Source = "default, the file " + c.Database.path + keySuffix
 		case s.text == "":
 		case s.secret && s.shown == nil:
 			line.Value = new(redacted)

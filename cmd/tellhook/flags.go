@@ -45,7 +45,7 @@ func (s *setting) newFlag(name, help, holder string, target **string) *kong.Flag
 func (s *setting) helpText() string {
 	text := s.help + " ($" + s.name
 	if s.fallback != "" {
-		text += ", default " + s.fallback
+		text += ", default " + strings.ReplaceAll(s.fallback, "$", "$$") // kong expands ${…}
 	}
 	return text + ")"
 }

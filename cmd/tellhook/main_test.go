@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -58,6 +61,7 @@ func scripts(dir string, more func(*testscript.Env)) testscript.Params {
 			"terminate": terminate,
 			"mode":      mode,
 			"count":     count,
+			"get":       get,
 		},
 	}
 }
@@ -116,5 +120,22 @@ func count(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got := string(rune('0' + n)); got != args[0] {
 		ts.Fatalf("%d times %q in %v, want %s", n, args[1], args[2:], args[0])
+	}
+}
+
+// get URL PATTERN fetches a page, which must be a 200 that matches.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: get URL PATTERN")
+	}
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, args[0], http.NoBody)
+	ts.Check(err)
+	res, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	if res.StatusCode != http.StatusOK || !regexp.MustCompile(args[1]).Match(body) {
+		ts.Fatalf("%s answered %s:\n%s", args[0], res.Status, body)
 	}
 }

@@ -81,6 +81,10 @@ func (r *rest) call(ctx context.Context, method, path string, header http.Header
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
+		var refused *store.Error
+		if errors.As(err, &refused) { // by inProcess
+			return refused
+		}
 		var e *url.Error
 		if errors.As(err, &e) {
 			err = e.Err // without the method and URL, which it repeats

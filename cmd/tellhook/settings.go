@@ -91,7 +91,7 @@ func newConfig(env environment) *Config {
 			help: "Size of the PostgreSQL connection pool.",
 		},
 		{
-			name: "TELLHOOK_MASTER_KEY", group: groupDatabase, holder: "KEY", secret: true, parse: into(&c.MasterKey, masterKeys),
+			name: masterKey, group: groupDatabase, holder: "KEY", secret: true, parse: into(&c.MasterKey, masterKeys),
 			help: "Seals secrets at rest: 32 random bytes in base64, from tellhook keygen; several, comma-separated, newest first. The embedded database makes its own, in a file beside it.",
 		},
 		{
