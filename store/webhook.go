@@ -27,7 +27,7 @@ type Webhook struct {
 	ConsecutiveFailures int
 	LastDeliveryAt      *time.Time // last attempt's end, within about a second
 
-	Secrets    []Secret // newest first; the plain signature uses SigningSecret
+	Secrets    []Secret // newest first; during a rotation the plain signature stays on the oldest
 	SecretHint string   // last four characters of the newest secret
 
 	CreatedAt time.Time
