@@ -22,10 +22,10 @@ func TestNobodyDeadlocks(t *testing.T) {
 	s := openAt(t, migrated(t), seal.GenerateKey())
 	teamID := team(t, s)
 	var ids []string
-	for range 4 {
+	for range 8 {
 		ids = append(ids, addWebhook(t, s, teamID).ID)
 	}
-	const rounds = 25
+	const rounds = 40
 	var group errgroup.Group
 	repeat := func(workers int, f func(context.Context) error) {
 		for range workers {
@@ -43,7 +43,7 @@ func TestNobodyDeadlocks(t *testing.T) {
 		_, err := s.PublishEvents(ctx, teamID, slices.Repeat([]store.Publish{{Type: "a", Data: json.RawMessage(`{}`)}}, 5))
 		return err
 	})
-	repeat(3, func(ctx context.Context) error { return sendSome(ctx, s) })
+	repeat(4, func(ctx context.Context) error { return sendSome(ctx, s) })
 	repeat(2, func(ctx context.Context) error {
 		_, err := s.UpdateWebhook(ctx, teamID, ids[rand.IntN(len(ids)-1)], func(w *store.Webhook) error {
 			w.Status, w.PausedReason = store.StatusActive, ""
@@ -56,7 +56,7 @@ func TestNobodyDeadlocks(t *testing.T) {
 		return err
 	})
 	repeat(1, func(ctx context.Context) error {
-		_, err := s.Prune(ctx, time.Now().Add(-50*time.Millisecond))
+		_, err := s.Prune(ctx, time.Now().Add(-time.Second))
 		return err
 	})
 	group.Go(func() error {
@@ -72,7 +72,7 @@ func TestNobodyDeadlocks(t *testing.T) {
 // sendSome claims a few deliveries, some under a lease that lapses at once, and
 // records outcomes in any order.
 func sendSome(ctx context.Context, s *postgres.Store) error {
-	claims, err := s.ClaimDeliveries(ctx, 20, time.Duration(rand.IntN(50))*time.Millisecond, nil)
+	claims, err := s.ClaimDeliveries(ctx, 20, time.Duration(rand.IntN(300))*time.Millisecond, nil)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func sendSome(ctx context.Context, s *postgres.Store) error {
 		}
 		if rand.IntN(2) == 0 {
 			results[i].Status, results[i].Attempt.ErrorKind = store.DeliveryPending, store.ErrorTimeout
-			results[i].Gone = rand.IntN(5) == 0
+			results[i].Gone = rand.IntN(100) == 0
 		}
 	}
 	if err := s.ReleaseDeliveries(ctx, claims[:len(claims)/4]); err != nil {
