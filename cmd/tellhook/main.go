@@ -120,17 +120,12 @@ func commandPath(err error) string {
 	return parse.Context.Selected().Path() + " "
 }
 
-// errSilent fails without words, where all has been said.
-var errSilent = errors.New("")
-
 // report says what went wrong and answers the exit code.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitSuccess
 	}
-	if !errors.Is(err, errSilent) {
-		fmt.Fprintf(stderr, "tellhook: %v\n", err)
-	}
+	fmt.Fprintf(stderr, "tellhook: %v\n", err)
 	var called usageError
 	var configured faults
 	if errors.As(err, &called) || errors.As(err, &configured) {

@@ -119,7 +119,7 @@ func newConfig(env environment) *Config {
 			help: "Networks of proxies whose X-Forwarded-For names the client.",
 		},
 		{
-			name: "TELLHOOK_FRAME_ANCESTORS", group: groupServer, holder: "ORIGIN,…", parse: unavailable(""),
+			name: "TELLHOOK_FRAME_ANCESTORS", group: groupServer, holder: "ORIGIN,…", fallback: "none", parse: unavailable("none"),
 			help: "Not available in this version.",
 		},
 		{
