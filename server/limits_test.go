@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/tellhook/tellhook/store"
 )
@@ -149,4 +152,38 @@ func TestSessionErrorIsTheSameForStrangersAndThieves(t *testing.T) {
 	if !errors.Is(foreign, unknown) {
 		t.Errorf("%v and %v differ", foreign, unknown)
 	}
+}
+
+// timedWriter notes the write deadline that a connection has.
+type timedWriter struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+// SetWriteDeadline implements what http.ResponseController asks for.
+func (w *timedWriter) SetWriteDeadline(t time.Time) error {
+	w.until = t
+	return nil
+}
+
+// A deadline stays on a connection that is used again, and there it would cut
+// a stream that has long been silent.
+func TestEachWriteHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &timedWriter{ResponseRecorder: httptest.NewRecorder(), until: time.Now().Add(-time.Hour)}
+		s := &Server{log: zerolog.Nop()}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", http.NoBody)
+		s.observed(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			if !w.until.IsZero() {
+				t.Errorf("the deadline of the request before is still there: %s", w.until)
+			}
+			for range 3 {
+				time.Sleep(time.Hour)
+				_, _ = rw.Write([]byte("x"))
+				if want := time.Now().Add(writeStall); !w.until.Equal(want) {
+					t.Errorf("deadline %s, want %s", w.until, want)
+				}
+			}
+		})).ServeHTTP(w, r)
+	})
 }

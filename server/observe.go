@@ -44,7 +44,8 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		seen := &exchange{}
 		ctx := context.WithValue(tools.WithRequestID(r.Context(), id), exchangeKey{}, seen)
 		r = r.WithContext(ctx)
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w)}
+		rec.deadline(time.Time{}) // the connection may still have that of the request before
 		rec.Header().Set("X-Request-Id", id)
 		rec.Header().Set("X-Content-Type-Options", "nosniff")
 		defer func() {
@@ -117,11 +118,20 @@ func saneID(id string) bool {
 	return true
 }
 
-// recorder notes what was answered.
+// writeStall is how long a client may leave a write unread. Streams have no
+// other end to their writes.
+const writeStall = 30 * time.Second
+
+// recorder notes what was answered, and cuts clients that stop reading.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	control *http.ResponseController
+	status  int
+	bytes   int64
+}
+
+func (w *recorder) deadline(t time.Time) {
+	_ = w.control.SetWriteDeadline(t) // not there in every host program
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -129,6 +139,7 @@ func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 && status >= http.StatusOK {
 		w.status = status
 	}
+	w.deadline(time.Now().Add(writeStall))
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -136,13 +147,14 @@ func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	w.deadline(time.Now().Add(writeStall))
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += int64(n)
 	return n, err
 }
 
 // Flush lets the MCP library stream; it asks for http.Flusher by type.
-func (w *recorder) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (w *recorder) Flush() { _ = w.control.Flush() }
 
 // Unwrap lets http.ResponseController reach deadlines.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -124,19 +124,18 @@ func (s *Server) mounted(next http.Handler) http.Handler {
 	return http.StripPrefix(s.config.BasePath, next)
 }
 
-// timed bounds how long a request's body and answer may take on the wire.
+// timed bounds how long a request's body may take on the wire; the recorder
+// bounds the answer.
 func timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Deadlines are not there in every host program's ResponseWriter; the
 		// operation's own one still holds then.
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(time.Now().Add(restDeadline))
-		_ = control.SetWriteDeadline(time.Now().Add(restDeadline))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restDeadline))
 		next.ServeHTTP(w, r)
 	})
 }
 
-// restDeadline bounds a REST call on the wire; operations have shorter ones.
+// restDeadline bounds a REST call; operations have shorter ones.
 const restDeadline = time.Minute
 
 // base is the URL of the handler's root as the client sees it. The Host header
