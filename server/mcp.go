@@ -87,7 +87,8 @@ type envelope struct {
 
 // streamable serves /mcp: 2026-07-28 without sessions, older revisions with.
 func (f *mcpFront) streamable(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Accel-Buffering", "no") // for the answers that become streams
+	w.Header().Set("X-Accel-Buffering", "no")   // for the answers that become streams
+	w.Header().Set("Cache-Control", "no-store") // an answer may hold a secret
 	modern := mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
 	switch r.Method {
 	case http.MethodPost:

@@ -62,7 +62,7 @@ func TestModernRequests(t *testing.T) {
 	if !strings.Contains(list.body, `"cacheScope":"private"`) || !strings.Contains(list.body, `"ttlMs":0`) {
 		t.Errorf("tools/list lacks its cache hints: %s", list.body[max(0, len(list.body)-300):])
 	}
-	if list.header.Get("Mcp-Session-Id") != "" || list.header.Get("X-Accel-Buffering") != "no" {
+	if list.header.Get("Mcp-Session-Id") != "" || list.header.Get("X-Accel-Buffering") != "no" || list.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", list.header)
 	}
 	whoami := f.modern(key, "tools/call", `"name":"whoami"`)
