@@ -18,7 +18,9 @@ import (
 // this delivery alone.
 func (d *Dispatcher) deliver(ctx context.Context, c *store.Claim) (r store.Result, recorded bool) {
 	began := time.Now()
-	r.Attempt = store.Attempt{DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts, StartedAt: began.UTC()}
+	r.Attempt = store.Attempt{
+		ID: store.NewID(store.PrefixAttempt), DeliveryID: c.Delivery.ID, Number: c.Delivery.Attempts, StartedAt: began.UTC(),
+	}
 	var o outcome
 	defer func() {
 		if p := recover(); p != nil {

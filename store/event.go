@@ -50,11 +50,8 @@ type Publish struct {
 type Published struct {
 	Event     *Event
 	Duplicate bool  // the event was there already: same id or same key, same content
-	Err       error // CodeConflict: same event_id or idempotency_key, other content (Field tells which)
+	Err       error // CodeConflict: EventDiffers, KeyReused or KeySpent
 }
-
-// IdempotencyTTL is how long an idempotency key is remembered at least.
-const IdempotencyTTL = 24 * time.Hour
 
 // Fingerprint tells whether two publishes under one idempotency key are the
 // same request.

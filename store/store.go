@@ -48,8 +48,8 @@ type Store interface {
 	// CreateWebhook stores w: the caller has set everything but ID, TeamID,
 	// SecretHint, CreatedAt, UpdatedAt and the observed fields. With a non-nil
 	// idem, a second call under the same key answers the first one's webhook, as
-	// it is now, with created false; with another fingerprint it is CodeConflict
-	// with the field "idempotency_key"; if that webhook is gone, CodeNotFound.
+	// it is now, with created false; with another fingerprint it is KeyReused,
+	// and if that webhook is gone, KeySpent.
 	CreateWebhook(ctx context.Context, teamID string, w *Webhook, idem *Idempotency) (stored *Webhook, created bool, err error)
 	// GetWebhook answers a webhook, secrets opened.
 	GetWebhook(ctx context.Context, teamID, id string) (*Webhook, error)
@@ -113,14 +113,6 @@ type Store interface {
 	Ping(ctx context.Context) error
 	// Close releases connections and waits for none of the callers.
 	Close() error
-}
-
-// Idempotency makes a creation repeatable: the same key and fingerprint within
-// IdempotencyTTL mean the same request. Keys are separate for each team and
-// route.
-type Idempotency struct {
-	Key         string
-	Fingerprint []byte
 }
 
 // Pruned counts what Prune did.

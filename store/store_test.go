@@ -129,7 +129,7 @@ func TestPages(t *testing.T) {
 
 func TestObserve(t *testing.T) {
 	now := time.Now()
-	w := &Webhook{Health: HealthHealthy}
+	w := &Webhook{Health: HealthHealthy, Status: StatusActive}
 	outcomes := []struct {
 		succeeded bool
 		changed   bool
@@ -146,11 +146,30 @@ func TestObserve(t *testing.T) {
 		{true, true, HealthHealthy, 0},
 	}
 	for i, o := range outcomes {
-		changed := w.Observe(o.succeeded, now)
+		r := &Result{Attempt: Attempt{StartedAt: now, Duration: time.Second}}
+		if !o.succeeded {
+			r.Attempt.ErrorKind = ErrorStatus
+		}
+		changed := w.Observe(r)
 		if changed != o.changed || w.Health != o.health || w.ConsecutiveFailures != o.failures ||
 			(w.FailingSince != nil) != (o.health == HealthFailing) {
 			t.Errorf("after outcome %d: changed %v, %+v", i, changed, w)
 		}
+	}
+	if !w.LastDeliveryAt.Equal(now.Add(time.Second).Truncate(time.Microsecond)) {
+		t.Errorf("LastDeliveryAt = %v, want the attempt's end", w.LastDeliveryAt)
+	}
+}
+
+func TestObserveGone(t *testing.T) {
+	gone := &Result{Attempt: Attempt{ErrorKind: ErrorStatus}, Gone: true}
+	active := &Webhook{Health: HealthHealthy, Status: StatusActive}
+	if !active.Observe(gone) || active.Status != StatusPaused || active.PausedReason != PausedGone {
+		t.Errorf("410 did not pause: %+v", active)
+	}
+	held := &Webhook{Health: HealthHealthy, Status: StatusPaused, PausedReason: PausedByOperator}
+	if held.Observe(gone) || held.PausedReason != PausedByOperator {
+		t.Errorf("410 took over the operator's pause: %+v", held)
 	}
 }
 

@@ -108,17 +108,25 @@ type WebhookQuery struct {
 	Kind   WebhookKind // empty means KindWebhook
 }
 
-// Observe folds the outcome of one attempt, in the order in which attempts
-// ended, into the webhook's health. It answers whether Health changed.
-func (w *Webhook) Observe(succeeded bool, at time.Time) (changed bool) {
-	before := w.Health
-	if succeeded {
+// Observe folds an attempt that was recorded, in the order in which attempts
+// ended, into what the dispatcher observes of the webhook, and pauses it where
+// the receiver is gone. It answers whether Health or Status changed.
+func (w *Webhook) Observe(r *Result) (changed bool) {
+	health, status := w.Health, w.Status
+	ended := r.Attempt.StartedAt.Add(r.Attempt.Duration).UTC().Truncate(time.Microsecond)
+	if w.LastDeliveryAt == nil || w.LastDeliveryAt.Before(ended) {
+		w.LastDeliveryAt = &ended
+	}
+	if r.Attempt.ErrorKind == "" {
 		w.Health, w.ConsecutiveFailures, w.FailingSince = HealthHealthy, 0, nil
 	} else {
 		w.ConsecutiveFailures++
 		if w.ConsecutiveFailures >= FailingAfter && w.Health != HealthFailing {
-			w.Health, w.FailingSince = HealthFailing, &at
+			w.Health, w.FailingSince = HealthFailing, &ended
 		}
 	}
-	return w.Health != before
+	if r.Gone && w.Status == StatusActive { // a pause of the owner's or operator's stays theirs
+		w.Status, w.PausedReason = StatusPaused, PausedGone
+	}
+	return w.Health != health || w.Status != status
 }

@@ -12,8 +12,8 @@ import (
 // pruneBatch is how many rows one short transaction of Prune looks at.
 const pruneBatch = 500
 
-// Prune deletes what is older than before. Deliveries come first, so that one
-// that expires now can be read until the next time.
+// Prune deletes what is older than before. A delivery's age counts from its end,
+// so that what expires now stays readable for as long as anything else.
 func (s *Store) Prune(ctx context.Context, before time.Time) (store.Pruned, error) {
 	var total store.Pruned
 	if err := s.pruneDeliveries(ctx, before, &total); err != nil {
@@ -43,7 +43,7 @@ func (s *Store) pruneDeliveries(ctx context.Context, before time.Time, total *st
 			return tx.QueryRow(ctx, `
 				WITH gone AS MATERIALIZED (
 					SELECT id FROM tellhook.deliveries
-					WHERE id > $1 AND id <= $2 AND created_at < $3 AND status <> 'pending' AND lease_until IS NULL
+					WHERE id > $1 AND id <= $2 AND finished_at < $3 AND lease_until IS NULL
 					ORDER BY id FOR UPDATE SKIP LOCKED
 				), a AS (
 					DELETE FROM tellhook.attempts USING gone WHERE delivery_id = gone.id RETURNING 1

@@ -244,18 +244,16 @@ func (p *publication) decide() {
 func (p *publication) place(item *store.Publish, m *match) store.Published {
 	if k, ok := p.keys[item.IdempotencyKey]; ok && item.IdempotencyKey != "" {
 		if !bytes.Equal(k.fingerprint, item.Fingerprint()) {
-			return store.Published{Err: keyReused(item.IdempotencyKey)}
+			return store.Published{Err: store.KeyReused(item.IdempotencyKey)}
 		}
 		if e := p.events[k.eventID]; e != nil {
 			return store.Published{Event: e, Duplicate: true}
 		}
-		return store.Published{Err: store.Errorf(store.CodeConflict, "idempotency_key",
-			"idempotency_key: %q was used for an event that has been deleted since; take a new key", store.Clip(item.IdempotencyKey, 80))}
+		return store.Published{Err: store.KeySpent(item.IdempotencyKey)}
 	}
 	if e := p.events[item.ID]; e != nil {
 		if !item.SameContent(e) {
-			return store.Published{Err: store.Errorf(store.CodeConflict, "event_id",
-				"event_id: %q is another event, of %s, with other content; repeat that one unchanged, or take a new id", item.ID, e.Timestamp.Format(store.TimeFormat))}
+			return store.Published{Err: store.EventDiffers(e)}
 		}
 		p.remember(item, e.ID)
 		return store.Published{Event: e, Duplicate: true}

@@ -155,29 +155,13 @@ func (r *recording) fold() {
 		delete(r.held, a.DeliveryID) // one outcome for each attempt
 		r.applied = append(r.applied, result)
 		r.answers[i].Applied = true
-		if w := r.webhooks[r.webhookOf[a.DeliveryID]]; w != nil && r.observe(w, result) {
-			r.answers[i].Webhook = w.Clone()
+		if w := r.webhooks[r.webhookOf[a.DeliveryID]]; w != nil {
+			r.changed[w.ID] = w
+			if w.Observe(result) {
+				r.answers[i].Webhook = w.Clone()
+			}
 		}
 	}
-}
-
-// observe folds one result into its webhook and tells whether the health or
-// the status changed.
-func (r *recording) observe(w *store.Webhook, result *store.Result) (notable bool) {
-	a := &result.Attempt
-	r.changed[w.ID] = w
-	at := ended(a)
-	if w.LastDeliveryAt == nil || w.LastDeliveryAt.Before(at) {
-		w.LastDeliveryAt = &at
-	}
-	if a.ErrorKind != store.ErrorUnknown { // which says nothing of the receiver
-		notable = w.Observe(a.ErrorKind == "", at)
-	}
-	if result.Gone && w.Status == store.StatusActive {
-		w.Status, w.PausedReason = store.StatusPaused, store.PausedGone
-		notable = true
-	}
-	return notable
 }
 
 func (r *recording) write(ctx context.Context, tx pgx.Tx) error {

@@ -35,7 +35,9 @@ func (s *Store) CreateWebhook(ctx context.Context, teamID string, w *store.Webho
 			stored, err = s.insertWebhook(ctx, tx, given.Kind, args)
 			return err
 		}
-		stored, err = s.readWebhook(ctx, tx, teamID, id, "")
+		if stored, err = s.readWebhook(ctx, tx, teamID, id, ""); store.CodeOf(err) == store.CodeNotFound {
+			return store.KeySpent(idem.Key)
+		}
 		return err
 	})
 	if violates(err, foreignKeyViolation, "") {
@@ -64,14 +66,9 @@ func remember(ctx context.Context, tx pgx.Tx, teamID, route string, idem *store.
 		return "", err
 	}
 	if !bytes.Equal(fingerprint, idem.Fingerprint) {
-		return "", keyReused(idem.Key)
+		return "", store.KeyReused(idem.Key)
 	}
 	return id, nil
-}
-
-func keyReused(key string) *store.Error {
-	return store.Errorf(store.CodeConflict, "idempotency_key",
-		"idempotency_key: %q was used for another request; repeat that request unchanged, or take a new key", store.Clip(key, 80))
 }
 
 func (s *Store) insertWebhook(ctx context.Context, tx pgx.Tx, kind store.WebhookKind, args []any) (*store.Webhook, error) {

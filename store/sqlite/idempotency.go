@@ -32,8 +32,7 @@ func rememberedID(ctx context.Context, tx *sql.Tx, teamID, route string, idem *s
 		return "", err
 	}
 	if !bytes.Equal(fingerprint, idem.Fingerprint) {
-		return "", store.Errorf(store.CodeConflict, "idempotency_key",
-			"idempotency_key: %q was used for another request within 24 hours; send that request again unchanged, or use a new key", store.Clip(idem.Key, 80))
+		return "", store.KeyReused(idem.Key)
 	}
 	return id, nil
 }

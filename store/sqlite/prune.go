@@ -15,9 +15,8 @@ const pruneBatch = 500
 // expires stays readable for as long as anything else that has ended.
 func (s *Store) Prune(ctx context.Context, before time.Time) (store.Pruned, error) {
 	var total store.Pruned
-	events := eventPruner{before: before.UnixMicro()}
 	for _, step := range []func(context.Context, *sql.Tx, *store.Pruned) (int, error){
-		pruneDeliveries(before), events.prune, pruneKeys,
+		pruneDeliveries(before), pruneEvents(before), pruneKeys,
 	} {
 		for seen := pruneBatch; seen == pruneBatch; {
 			next := total
@@ -54,50 +53,31 @@ func pruneDeliveries(before time.Time) func(context.Context, *sql.Tx, *store.Pru
 }
 
 const (
-	oldEventsQuery = `
-		SELECT created_at, position FROM events WHERE created_at < ?1 AND (created_at, position) > (?2, ?3)
-		ORDER BY created_at, position LIMIT ?4`
+	oldEventsQuery = `SELECT position FROM events WHERE created_at < ? ORDER BY created_at LIMIT ?`
 
 	expireQuery = `
 		UPDATE deliveries SET status = 'cancelled', reason = ?, finished_at = ?, next_attempt_at = NULL
-		WHERE status = 'pending' AND created_at < ? AND (team_id, event_id) IN
+		WHERE status = 'pending' AND (team_id, event_id) IN
 			(SELECT team_id, id FROM events WHERE position IN (SELECT value FROM json_each(?)))`
 )
 
-// eventPruner walks the old events once. Some stay: those with a younger
-// delivery that is pending.
-type eventPruner struct {
-	before                   int64
-	afterCreated, afterPlace int64
-}
-
-func (p *eventPruner) prune(ctx context.Context, tx *sql.Tx, total *store.Pruned) (int, error) {
-	type place struct{ created, position int64 }
-	scan := func(row scanner) (e place, err error) { return e, row.Scan(&e.created, &e.position) }
-	old, err := collect(ctx, tx, scan, oldEventsQuery, p.before, p.afterCreated, p.afterPlace, pruneBatch)
-	if err != nil || len(old) == 0 {
-		return 0, err
+// pruneEvents deletes a batch of old events and cancels what is still owed of
+// them.
+func pruneEvents(before time.Time) func(context.Context, *sql.Tx, *store.Pruned) (int, error) {
+	return func(ctx context.Context, tx *sql.Tx, total *store.Pruned) (int, error) {
+		scan := func(row scanner) (position int64, err error) { return position, row.Scan(&position) }
+		old, err := collect(ctx, tx, scan, oldEventsQuery, before.UnixMicro(), pruneBatch)
+		if err != nil || len(old) == 0 {
+			return 0, err
+		}
+		expired, err := affected(tx.ExecContext(ctx, expireQuery, store.ReasonExpired, now().UnixMicro(), asJSON{old}))
+		if err != nil {
+			return 0, err
+		}
+		events, err := affected(tx.ExecContext(ctx, `DELETE FROM events WHERE position IN (SELECT value FROM json_each(?))`, asJSON{old}))
+		total.Expired, total.Events = total.Expired+expired, total.Events+events
+		return len(old), err
 	}
-	positions := make([]int64, len(old))
-	for i, e := range old {
-		positions[i] = e.position
-	}
-	expired, err := affected(tx.ExecContext(ctx, expireQuery,
-		store.ReasonExpired, now().UnixMicro(), p.before, asJSON{positions}))
-	if err != nil {
-		return 0, err
-	}
-	events, err := affected(tx.ExecContext(ctx, `
-		DELETE FROM events WHERE position IN (SELECT value FROM json_each(?)) AND NOT EXISTS
-			(SELECT 1 FROM deliveries d WHERE d.team_id = events.team_id AND d.event_id = events.id AND d.status = 'pending')`,
-		asJSON{positions}))
-	if err != nil {
-		return 0, err
-	}
-	last := old[len(old)-1]
-	p.afterCreated, p.afterPlace = last.created, last.position
-	total.Expired, total.Events = total.Expired+expired, total.Events+events
-	return len(old), nil
 }
 
 func pruneKeys(ctx context.Context, tx *sql.Tx, total *store.Pruned) (int, error) {

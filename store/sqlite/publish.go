@@ -58,7 +58,7 @@ func (p *publishing) publish(ctx context.Context, item *store.Publish) (store.Pu
 	switch {
 	case err == nil && known != nil:
 		return store.Published{Event: known, Duplicate: true}, nil
-	case store.CodeOf(err) == store.CodeConflict || store.CodeOf(err) == store.CodeNotFound:
+	case store.CodeOf(err) == store.CodeConflict:
 		return store.Published{Err: err}, nil
 	case err != nil:
 		return store.Published{}, err
@@ -85,7 +85,7 @@ func (p *publishing) publish(ctx context.Context, item *store.Publish) (store.Pu
 }
 
 // known answers the event that item repeats, nil where it is new. CodeConflict:
-// its key or id was used otherwise; CodeNotFound: the event of its key is gone.
+// its key or id was used otherwise, or the event of its key is gone.
 func (p *publishing) known(ctx context.Context, item *store.Publish) (*store.Event, error) {
 	if item.IdempotencyKey != "" {
 		id, err := rememberedID(ctx, p.tx, p.teamID, routePublishEvent, &store.Idempotency{Key: item.IdempotencyKey, Fingerprint: item.Fingerprint()})
@@ -93,7 +93,11 @@ func (p *publishing) known(ctx context.Context, item *store.Publish) (*store.Eve
 			return nil, err
 		}
 		if id != "" {
-			return findEvent(ctx, p.tx, p.teamID, id)
+			e, err := findEvent(ctx, p.tx, p.teamID, id)
+			if store.CodeOf(err) == store.CodeNotFound {
+				return nil, store.KeySpent(item.IdempotencyKey)
+			}
+			return e, err
 		}
 	}
 	if item.ID == "" {
@@ -107,9 +111,7 @@ func (p *publishing) known(ctx context.Context, item *store.Publish) (*store.Eve
 		return nil, err
 	}
 	if !item.SameContent(e) {
-		return nil, store.Errorf(store.CodeConflict, "event_id",
-			"event_id: %q is an event with other content (%s, published %s); an event never changes, so publish under a new event_id or leave it out",
-			item.ID, e.Type, e.CreatedAt.Format(store.TimeFormat))
+		return nil, store.EventDiffers(e)
 	}
 	if item.IdempotencyKey != "" {
 		return e, p.remember(ctx, item, e.ID)
@@ -153,18 +155,18 @@ func (p *publishing) append(ctx context.Context, e *store.Event) error {
 	return nil
 }
 
-// deriveFirstScan remembers the first scan of a thing, and publishes a
-// first_scan with a scan that is one.
+// deriveFirstScan remembers the first scan of a thing, also where none is to be
+// derived (that may change), and publishes a first_scan with a scan that is one.
 func (p *publishing) deriveFirstScan(ctx context.Context, e *store.Event) error {
 	key, ok := store.FirstScanKey(e.Type, e.Data)
-	if !ok || !p.Store.deriveFirstScan {
+	if !ok {
 		return nil
 	}
 	r, err := p.tx.ExecContext(ctx, `INSERT INTO first_scans (team_id, qr_key) VALUES (?, ?) ON CONFLICT DO NOTHING`, p.teamID, key)
 	if err != nil {
 		return err
 	}
-	if first, err := r.RowsAffected(); err != nil || first == 0 || e.Type == store.TypeFirstScan {
+	if first, err := r.RowsAffected(); err != nil || first == 0 || e.Type == store.TypeFirstScan || !p.Store.deriveFirstScan {
 		return err
 	}
 	return p.append(ctx, &store.Event{

@@ -54,9 +54,12 @@ func (r *recording) record(ctx context.Context, result *store.Result) (store.Rec
 	if err != nil || w == nil {
 		return store.Recorded{Applied: true}, err
 	}
-	changed := r.fold(w, result)
-	if !changed {
+	status := w.Status
+	if !w.Observe(result) {
 		return store.Recorded{Applied: true}, nil
+	}
+	if w.Status != status {
+		w.UpdatedAt = later(w.UpdatedAt)
 	}
 	return store.Recorded{Applied: true, Webhook: w.Clone()}, nil
 }
@@ -95,21 +98,6 @@ func (r *recording) webhook(ctx context.Context, id string) (*store.Webhook, err
 	}
 	r.webhooks[id] = &row.Webhook
 	return &row.Webhook, nil
-}
-
-// fold takes an outcome into the webhook's health, and tells whether health or
-// status changed.
-func (r *recording) fold(w *store.Webhook, result *store.Result) bool {
-	ended := result.Attempt.StartedAt.Add(result.Attempt.Duration).UTC().Truncate(time.Microsecond)
-	if w.LastDeliveryAt == nil || w.LastDeliveryAt.Before(ended) {
-		w.LastDeliveryAt = &ended
-	}
-	changed := w.Observe(result.Status == store.DeliverySucceeded, ended)
-	if result.Gone && w.Status == store.StatusActive {
-		w.Status, w.PausedReason, w.UpdatedAt = store.StatusPaused, store.PausedGone, later(w.UpdatedAt)
-		changed = true
-	}
-	return changed
 }
 
 func (r *recording) saveWebhooks(ctx context.Context) error {

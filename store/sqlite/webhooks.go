@@ -85,7 +85,9 @@ func (s *Store) CreateWebhook(ctx context.Context, teamID string, given *store.W
 				return err
 			}
 			if id != "" {
-				w, err = s.findWebhook(ctx, tx, teamID, id)
+				if w, err = s.findWebhook(ctx, tx, teamID, id); store.CodeOf(err) == store.CodeNotFound {
+					return store.KeySpent(idem.Key)
+				}
 				return err
 			}
 			if err := remember(ctx, tx, teamID, routeCreateWebhook, idem, w.ID); err != nil {

@@ -44,6 +44,30 @@ var pruneTests = []test{
 		f.claim(1, time.Minute) // the recent one that is pending
 		f.claimNothing("the rest has ended or expired")
 	}},
+	{"AgeCountsFromTheEnd", func(f *fixture) {
+		f.addHook(hook("https://example.com/", "*"))
+		f.publishN(2)
+		c := f.claim(1, time.Minute)[0]
+		time.Sleep(5 * time.Millisecond)
+		cut := time.Now()
+		time.Sleep(5 * time.Millisecond)
+		f.record(success(c))
+		for range 2 { // the one that expires ends now, and stays for as long
+			_, err := f.s.Prune(f.ctx(), cut)
+			f.must(err)
+		}
+		f.equal("deliveries", len(f.deliveries(store.DeliveryQuery{})), 2)
+	}},
+	{"WaitsForTheLastAttempt", func(f *fixture) {
+		w := f.addHook(hook("https://example.com/", "*"))
+		f.publishN(1)
+		c := f.claim(1, time.Minute)[0]
+		_, err := f.s.DeleteWebhook(f.ctx(), f.team, w.ID)
+		f.must(err)
+		f.equal("deliveries pruned while an attempt is in flight", f.pruneAll().Deliveries, 0)
+		f.record(success(c))
+		f.equal("deliveries pruned afterwards", f.pruneAll().Deliveries, 1)
+	}},
 	{"FirstScansAreRemembered", func(f *fixture) {
 		f.publish(store.TypeScan, `{"qr_code_id":1}`)
 		f.pruneAll()

@@ -85,7 +85,7 @@ var webhookTests = []test{
 			f.must(err)
 		}
 		_, _, err = f.s.CreateWebhook(f.ctx(), f.team, hook("https://example.com/"), idem)
-		f.refused(err, store.CodeNotFound, "")
+		f.refused(err, store.CodeConflict, "")
 	}},
 	{"ListFilters", func(f *fixture) {
 		star := f.addHook(hook("https://one.example/STAR", "*")).ID
