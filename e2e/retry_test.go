@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -168,11 +169,14 @@ func TestBlockedAddress(t *testing.T) {
 		s := d.serve("--dev")
 		r := newReceiver(t, nil)
 		d.rest(s).webhook(r.URL, "scan")
+		d.rest(s).webhook(strings.Replace(r.URL, "127.0.0.1", "localhost", 1), "form_submit") // the same by its name
 		s.terminate(t)
 
 		c := d.rest(d.with("TELLHOOK_ALLOW_HTTP=true").serve())
-		if got := c.delivery(c.scan(1), "failed", 15*time.Second); got["last_error_kind"] != "blocked" {
-			t.Errorf("delivery to loopback: %v", got)
+		for _, event := range []string{"scan", "form_submit"} {
+			if got := c.delivery(c.publish(event, sample(event)), "failed", 15*time.Second); got["last_error_kind"] != "blocked" {
+				t.Errorf("delivery to loopback: %v", got)
+			}
 		}
 		if n := len(r.all()); n != 0 {
 			t.Errorf("a blocked address was connected to %d times", n)

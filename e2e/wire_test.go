@@ -114,8 +114,12 @@ func TestCapture(t *testing.T) {
 		t.Errorf("attempt: id %v, remote_ip %v, phases %v", attempt["id"], attempt["remote_ip"], attempt["phases"])
 	}
 
-	away := newReceiver(t, func(w http.ResponseWriter, r *http.Request, _ int) {
-		http.Redirect(w, r, target.URL, http.StatusTemporaryRedirect)
+	away := newReceiver(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		status := http.StatusFound // which clients follow with GET
+		if n > 1 {
+			status = http.StatusTemporaryRedirect // and with POST
+		}
+		http.Redirect(w, r, target.URL, status)
 	})
 	c.webhook(away.URL, "file_download")
 	e := c.publish("file_download", object{"shared_file_id": 1})
