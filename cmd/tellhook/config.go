@@ -30,20 +30,16 @@ func (f faults) Error() string {
 	return fmt.Sprintf("the configuration has %d faults:\n  %s", len(f), strings.Join(f, "\n  "))
 }
 
-// flagName is the name of the setting's flag; empty for a variable that is not
-// Tellhook's own.
+// flagName is the name of the setting's flag.
 func (s *setting) flagName() string {
-	name, ok := strings.CutPrefix(s.name, prefix)
-	if !ok {
-		return ""
-	}
-	return strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s.name, prefix), "_", "-"))
 }
 
 // load reads every setting: the flag, or else the environment, or else the
 // default. The error is of type faults and lists all of them.
 func (c *Config) load(env environment) error {
 	found := c.unknown(env)
+	c.ignoredOTLP = env[otelEndpoint] != ""
 	for _, s := range c.settings {
 		if err := s.resolve(env); err != nil {
 			found = append(found, err.Error())

@@ -21,6 +21,7 @@ Example:
 
 // Run sends deliveries until ctx ends.
 func (dispatchCmd) Run(ctx context.Context, a *app) error {
+	a.warnOfIgnored()
 	return a.withStore(ctx, func(s store.Store) error {
 		ops, err := a.newOps(ctx, s)
 		if err != nil {

@@ -13,9 +13,6 @@ import (
 func (c *Config) addFlags(k *kong.Kong) error {
 	for _, s := range c.settings {
 		name := s.flagName()
-		if name == "" {
-			continue
-		}
 		k.Model.Flags = append(k.Model.Flags, s.newFlag(name, s.helpText(), s.holder, &s.flag))
 		if s.secret {
 			k.Model.Flags = append(k.Model.Flags, s.newFlag(name+"-file", "File that holds --"+name+". ($"+s.name+fileSuffix+")", "PATH", &s.flagFile))

@@ -33,3 +33,10 @@ func terminal(w io.Writer) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+// warnOfIgnored says what a service's configuration asks for in vain.
+func (a *app) warnOfIgnored() {
+	if a.cfg.ignoredOTLP {
+		a.log.Warn().Msg(otelEndpoint + " is set, and this version exports no traces or metrics")
+	}
+}

@@ -26,9 +26,10 @@ func (a *app) openStore(ctx context.Context) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	derive := a.cfg.derivesFirstScan()
 	if a.cfg.Database.embedded() {
 		s, err := sqlite.Open(ctx, sqlite.Config{
-			Path: a.cfg.Database.path, Keys: keys, DeriveFirstScan: a.cfg.DeriveFirstScan, Log: a.log,
+			Path: a.cfg.Database.path, Keys: keys, DeriveFirstScan: derive, Log: a.log,
 		})
 		if err != nil {
 			return nil, err
@@ -37,7 +38,7 @@ func (a *app) openStore(ctx context.Context) (store.Store, error) {
 	}
 	s, err := postgres.Open(ctx, postgres.Config{
 		URL: a.cfg.Database.url, MaxConns: int32(a.cfg.MaxConns), Keys: keys,
-		DeriveFirstScan: a.cfg.DeriveFirstScan, Log: a.log,
+		DeriveFirstScan: derive, Log: a.log,
 	})
 	if err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ Examples:
 
 // Run serves until ctx ends.
 func (cmd *serveCmd) Run(ctx context.Context, a *app) error {
+	a.warnOfIgnored()
 	if cmd.Dev {
 		a.cfg.allowLoopback()
 		a.log.Warn().Msg("--dev: http and loopback receivers are allowed; not for production")

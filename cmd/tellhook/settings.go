@@ -2,9 +2,11 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/tellhook/tellhook/dispatcher"
+	"github.com/tellhook/tellhook/store"
 )
 
 // Config is the configuration in force, read from the settings.
@@ -39,7 +41,15 @@ type Config struct {
 
 	LogLevel, LogFormat string
 
+	ignoredOTLP bool // an OTLP endpoint is set, which platforms do for every process
+
 	settings []*setting
+}
+
+// derivesFirstScan tells whether a scan may also publish a first_scan: it is
+// asked for, and the type exists.
+func (c *Config) derivesFirstScan() bool {
+	return c.DeriveFirstScan && (len(c.BuiltinTypes) == 0 || slices.Contains(c.BuiltinTypes, store.TypeFirstScan))
 }
 
 // egress is where deliveries may go.
@@ -205,10 +215,6 @@ func newConfig(env environment) *Config {
 		{
 			name: "TELLHOOK_LOG_FORMAT", group: groupLog, holder: "json|console", parse: into(&c.LogFormat, oneOf("json", "console")),
 			help: "console on a terminal, else json.",
-		},
-		{
-			name: otelEndpoint, group: groupLog, parse: unavailable(""),
-			help: "Not available in this version.",
 		},
 	}
 	return c

@@ -98,11 +98,31 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range c.settings {
-		if s.help == "" || s.group == "" || (s.holder == "") != (s.boolean || s.name == otelEndpoint) {
+		if s.help == "" || s.group == "" || (s.holder == "") != s.boolean {
 			t.Errorf("%s lacks help, a group or a placeholder", s.name)
 		}
 	}
 	if c.Timeout != 10*time.Second || c.Retention != 30*day || c.Jitter != 0.1 || !c.DeriveFirstScan || len(c.Schedule) != 3 || c.Concurrency != 256 {
 		t.Errorf("defaults: %+v", c)
+	}
+}
+
+// A first_scan is derived only where the type exists.
+func TestDerivesFirstScan(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]bool{
+		"":                                       true,
+		"TELLHOOK_DERIVE_FIRST_SCAN=false":       false,
+		"TELLHOOK_BUILTIN_TYPES=scan":            false,
+		"TELLHOOK_BUILTIN_TYPES=scan,first_scan": true,
+	} {
+		e := newEnvironment([]string{"HOME=/home/someone", env})
+		c := newConfig(e)
+		if err := c.load(e); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.derivesFirstScan(); got != want {
+			t.Errorf("%q: derivesFirstScan = %v, want %v", env, got, want)
+		}
 	}
 }
