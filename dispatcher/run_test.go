@@ -156,6 +156,13 @@ func (c *counter) note(id string, n int) {
 	}
 }
 
+// count answers how many events came.
+func (c *counter) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.byID)
+}
+
 func TestRunDelivers(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
@@ -272,17 +279,22 @@ func TestRunDrainsUnderLoad(t *testing.T) {
 	h.publish(t, 200)
 	o := Options{Concurrency: 20, WebhookConcurrency: 6}
 	for range 5 {
+		came := c.count()
 		stop := h.run(t, o)
-		time.Sleep(30 * time.Millisecond)
-		stop()
+		for deadline := time.Now().Add(10 * time.Second); c.count() < came+10; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing is sent")
+			}
+		}
+		stop() // in the middle of it
 		for _, d := range h.deliveries(t, store.DeliveryPending) {
 			if d.InFlight || d.Attempts != 0 {
 				t.Fatalf("the drain abandoned %+v", d)
 			}
 		}
 	}
-	if n := len(h.deliveries(t, store.DeliverySucceeded)); n == 0 {
-		t.Error("nothing was sent before the last drain")
+	if n := len(h.deliveries(t, store.DeliveryPending)); n == 0 {
+		t.Error("nothing was left at the last drain")
 	}
 	stop := h.run(t, o)
 	h.wait(t, store.DeliverySucceeded, 200)
