@@ -17,7 +17,7 @@ type createWebhookIn struct {
 	Filter         Opt[filterIn]  `json:"filter,omitzero" nullable:"true" doc:"Data fields, dotted, each with a value or a list of values; all must match." example:"{\"country\": [\"CH\", \"AT\"]}"`
 	Metadata       Opt[metadata]  `json:"metadata,omitzero" nullable:"true" doc:"Your own strings, kept with the webhook."`
 	Headers        Opt[headers]   `json:"headers,omitzero" nullable:"true" doc:"Custom headers of each delivery; values are write-only."`
-	Secret         string         `json:"secret,omitempty" writeOnly:"true" doc:"Signing secret to bring along; left out, one is made."`
+	Secret         string         `json:"secret,omitempty" minLength:"1" writeOnly:"true" doc:"Signing secret to bring along; left out, one is made."`
 	Status         Opt[statusIn]  `json:"status,omitzero" enum:"active,paused" doc:"A paused webhook holds its deliveries."`
 	IdempotencyKey idempotencyKey `json:"idempotency_key,omitempty" in:"header" minLength:"1" maxLength:"255" pattern:"^[ -~]+$" patternDescription:"printable ASCII" doc:"Repeating the call with this key within 24 h answers the first result."`
 }

@@ -104,6 +104,7 @@ func TestCreateWebhookRefuses(t *testing.T) {
 		"NUL":              {`{"url":"https://example.com","events":["scan"],"metadata":{"n":"a\u0000b"}}`, "metadata", []string{"U+0000"}},
 		"own signature":    {`{"url":"https://example.com","events":["scan"],"headers":{"x-nearnode-signature":"a"}}`, "headers", nil},
 		"idempotency head": {`{"url":"https://example.com","events":["scan"],"headers":{"Idempotency-Key":"a"}}`, "headers", nil},
+		"empty secret":     {`{"url":"https://example.com","events":["scan"],"secret":""}`, "secret", []string{"0 characters"}},
 		"weak secret":      {`{"url":"https://example.com","events":["scan"],"secret":"short"}`, "secret", nil},
 		"status":           {`{"url":"https://example.com","events":["scan"],"status":"off"}`, "status", []string{"active, paused"}},
 		"status null":      {`{"url":"https://example.com","events":["scan"],"status":null}`, "status", []string{"null"}},
@@ -191,6 +192,7 @@ func TestListWebhooks(t *testing.T) {
 		"?status=paused":           {b},
 		"?health=failing":          {},
 		"?health=healthy&limit=10": {c, b, a},
+		"?limit=10.0":              {c, b, a},
 		"?kind=subscription":       {},
 	} {
 		got := []string{}
