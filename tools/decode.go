@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"slices"
 	"strconv"
@@ -79,11 +80,23 @@ func decode(fields []field, args Args, into reflect.Value) error {
 		default:
 			continue
 		}
+		if f.schema.Type == huma.TypeInteger {
+			raw = plainInteger(raw)
+		}
 		if err := json.Unmarshal(raw, into.FieldByIndex(f.index).Addr().Interface()); err != nil {
 			return store.Errorf(store.CodeInvalid, f.name, "%s: %s cannot be read as %s%s", f.name, store.Clip(string(raw), 60), f.expected(), f.example())
 		}
 	}
 	return nil
+}
+
+// plainInteger writes a number as Go reads integers. To JSON Schema 20.0 and 2e1
+// are integers too, and some clients write every number with a point.
+func plainInteger(raw json.RawMessage) json.RawMessage {
+	if n, ok := new(big.Rat).SetString(string(raw)); ok && n.IsInt() {
+		return json.RawMessage(n.Num().String())
+	}
+	return raw
 }
 
 func refuseUnknown(fields []field, args Args) error {
