@@ -146,7 +146,7 @@ func TestTeamHeader(t *testing.T) {
 			t.Errorf("%s: acting for %v", ref, got)
 		}
 	}
-	for _, ref := range []string{"other", "team_none", "\x00"} { // a name is no reference here
+	for _, ref := range []string{"other", "team_none", "\x00", ""} { // a name is no reference here
 		f.callAs(admin, http.MethodGet, "/whoami", "", "Tellhook-Team", ref).problem(http.StatusNotFound, store.CodeNotFound, "Tellhook-Team")
 	}
 	f.call(http.MethodGet, "/whoami", "", "Tellhook-Team", f.other.ID).problem(http.StatusForbidden, store.CodeForbidden, "Tellhook-Team", "admin")

@@ -90,10 +90,10 @@ func (t *Tools) actingCaller(r *http.Request) (*Caller, error) {
 	if !ok {
 		return nil, errNoKey()
 	}
-	ref := r.Header.Get(teamHeader)
-	if ref == "" {
+	if len(r.Header.Values(teamHeader)) == 0 {
 		return c, nil
 	}
+	ref := r.Header.Get(teamHeader) // given, but empty, names no team either
 	if !c.Has(store.ScopeAdmin) {
 		return nil, store.Errorf(store.CodeForbidden, teamHeader, "the header %s needs the scope admin; leave it out to act for the key's own team", teamHeader)
 	}
