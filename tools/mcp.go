@@ -50,6 +50,9 @@ func (t *Tools) MCP() *mcpserver.MCPServer {
 		mcpserver.WithTitle(t.config.ProductName),
 		mcpserver.WithInstructions(instructions),
 		mcpserver.WithToolCapabilities(false),
+		// For clients before 2026-07-28 that set a level unasked and take a
+		// refusal for a fault; nothing is logged to them.
+		mcpserver.WithLogging(),
 		// The list depends on the key and on what is enabled on it right now.
 		mcpserver.WithCacheHints(0, mcp.CacheScopePrivate),
 		mcpserver.WithHooks(hooks),
