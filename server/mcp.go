@@ -21,7 +21,7 @@ import (
 const (
 	bodyDeadline      = 30 * time.Second       // to send a message's body
 	keepAlive         = 25 * time.Second       // below the 30 to 60 s after which proxies drop silent streams
-	recheckEvery      = 250 * time.Millisecond // of an open stream's key
+	recheckEvery      = 100 * time.Millisecond // of an open stream's key; with what tools trusts it for, below a second
 	streamsPerSession = 8
 )
 

@@ -38,9 +38,9 @@ type Config struct {
 	MaxBodyBytes   int64          // of one MCP message; default 1 MiB. REST has its own limit
 
 	// Authenticate answers who makes a request; its errors are *store.Error.
-	// Nil: the API key in the Authorization header. It is asked again each
-	// second while a stream is open, so it must be cheap and safe to call on a
-	// request that is being served.
+	// Nil: the API key in the Authorization header. It is asked again, ten times
+	// a second, while a stream is open, so it must be cheap and safe to call on
+	// a request that is being served.
 	Authenticate func(*http.Request) (*tools.Caller, error)
 
 	Log zerolog.Logger
