@@ -30,11 +30,21 @@ func (dispatchCmd) Run(ctx context.Context, a *app) error {
 		a.log.Info().Str("version", buildInfo().Version).Msg("dispatching")
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return ops.serve(ctx) })
-		g.Go(func() error { return a.newDispatcher(s).Run(ctx) })
+		g.Go(func() error { return a.dispatch(ctx, s) })
 		if err := g.Wait(); err != nil {
 			return err
 		}
 		a.log.Info().Msg("stopped")
 		return nil
 	})
+}
+
+// dispatch sends deliveries as a service does: stdio processes leave them to it.
+func (a *app) dispatch(ctx context.Context, s store.Store) error {
+	release, err := a.precede()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return a.newDispatcher(s).Run(ctx)
 }

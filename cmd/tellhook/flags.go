@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -62,6 +63,21 @@ func (m textMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error 
 		text, _ = token.Value.(string) // a command line holds nothing else
 	}
 	target.Set(reflect.ValueOf(&text))
+	return nil
+}
+
+// filled is the text of a flag that may be left out. An empty one, which is what
+// a shell makes of a variable that is not set, would pass for that.
+type filled string
+
+// Decode implements kong.MapperValue.
+func (f *filled) Decode(ctx *kong.DecodeContext) error {
+	if err := ctx.Scan.PopValueInto("value", (*string)(f)); err != nil {
+		return err
+	}
+	if *f == "" {
+		return errors.New("the value is empty; leave the flag out for the default")
+	}
 	return nil
 }
 

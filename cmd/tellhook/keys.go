@@ -25,7 +25,7 @@ type keysCreateCmd struct {
 	Name      string `required:"" placeholder:"NAME" help:"What the key is for."`
 	Scopes    string `default:"${default_scopes}" placeholder:"SCOPE,…" help:"Of webhooks:read, webhooks:write, events:write, keys:write and admin (default: ${default_scopes})."`
 	Tools     string `default:"none" placeholder:"TOOL,…" help:"MCP tools to enable, by name, or the presets seed, read, all (default: none)."`
-	ExpiresIn string `placeholder:"TIME" help:"Such as 30d or 12h (default: never)."`
+	ExpiresIn filled `placeholder:"TIME" help:"Such as 30d or 12h (default: never)."`
 }
 
 // Help is the long help.
@@ -54,7 +54,7 @@ func (cmd *keysCreateCmd) Run(ctx context.Context, a *app) error {
 	}
 	var expires *time.Time
 	if cmd.ExpiresIn != "" {
-		if expires, err = parseExpiry(cmd.ExpiresIn); err != nil {
+		if expires, err = parseExpiry(string(cmd.ExpiresIn)); err != nil {
 			return err
 		}
 	}
@@ -96,7 +96,7 @@ type keysUpdateCmd struct {
 	Name      *string `placeholder:"NAME" help:"New name."`
 	Scopes    *string `placeholder:"SCOPE,…" help:"New scopes, in place of the old ones."`
 	Tools     *string `placeholder:"TOOL,…" help:"New tools, in place of the old ones; presets seed, read, all, none."`
-	ExpiresIn string  `xor:"expiry" placeholder:"TIME" help:"New expiry, counted from now."`
+	ExpiresIn filled  `xor:"expiry" placeholder:"TIME" help:"New expiry, counted from now."`
 	NoExpiry  bool    `xor:"expiry" help:"Let it never expire."`
 }
 
@@ -157,7 +157,7 @@ func (cmd *keysUpdateCmd) patch() (p store.KeyPatch, err error) {
 		p.ExpiresAt = new((*time.Time)(nil))
 	}
 	if cmd.ExpiresIn != "" {
-		expires, err := parseExpiry(cmd.ExpiresIn)
+		expires, err := parseExpiry(string(cmd.ExpiresIn))
 		if err != nil {
 			return p, err
 		}

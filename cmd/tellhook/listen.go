@@ -15,7 +15,7 @@ import (
 )
 
 type listenCmd struct {
-	Secret string `placeholder:"SECRET" help:"The webhook's signing secret; each signature is checked with it."`
+	Secret filled `placeholder:"SECRET" help:"The webhook's signing secret; each signature is checked with it."`
 	Status int    `default:"200" placeholder:"CODE" help:"HTTP status to answer (default: 200)."`
 	JSON   bool   `help:"Print one line of JSON for each delivery."`
 }
@@ -125,10 +125,10 @@ func (rc *receiver) receive(h http.Header, body []byte) *received {
 		Body:       body,
 	}
 	d.Signature = rc.verdict(h.Get(rc.signatureHeader), func(signature string) error {
-		return dispatcher.VerifyPlain(rc.Secret, signature, body)
+		return dispatcher.VerifyPlain(string(rc.Secret), signature, body)
 	})
 	d.Standard = rc.verdict(h.Get("webhook-signature"), func(string) error {
-		return dispatcher.Verify(rc.Secret, h, body)
+		return dispatcher.Verify(string(rc.Secret), h, body)
 	})
 	if !json.Valid(body) {
 		d.Body, _ = json.Marshal(string(body)) // a string always marshals

@@ -19,9 +19,9 @@ import (
 type sendCmd struct {
 	Event          string    `arg:"" help:"Event type, such as scan.created."`
 	Data           dataValue `required:"" placeholder:"JSON|@FILE|-" help:"The event's data: a JSON object, @FILE, or - for stdin."`
-	IdempotencyKey string    `placeholder:"KEY" help:"The same key and event within 24 hours publish once."`
-	EventID        string    `name:"event-id" placeholder:"ID" help:"Your own id for the event; the same one again publishes once."`
-	Timestamp      string    `placeholder:"TIME" help:"When it happened, RFC 3339 (default: now)."`
+	IdempotencyKey filled    `placeholder:"KEY" help:"The same key and event within 24 hours publish once."`
+	EventID        filled    `name:"event-id" placeholder:"ID" help:"Your own id for the event; the same one again publishes once."`
+	Timestamp      filled    `placeholder:"TIME" help:"When it happened, RFC 3339 (default: now)."`
 	Wait           bool      `help:"Follow its deliveries to the end; exit 1 where one does not succeed."`
 }
 
@@ -119,12 +119,12 @@ func (cmd *sendCmd) Run(ctx context.Context, a *app) error {
 func (cmd *sendCmd) send(ctx context.Context, a *app, api *rest, data json.RawMessage) error {
 	header := http.Header{}
 	if cmd.IdempotencyKey != "" {
-		header.Set("Idempotency-Key", cmd.IdempotencyKey)
+		header.Set("Idempotency-Key", string(cmd.IdempotencyKey))
 	}
 	var event struct {
 		ID string `json:"id"`
 	}
-	in := publish{Event: cmd.Event, Data: data, Timestamp: cmd.Timestamp, EventID: cmd.EventID}
+	in := publish{Event: cmd.Event, Data: data, Timestamp: string(cmd.Timestamp), EventID: string(cmd.EventID)}
 	if err := api.call(ctx, http.MethodPost, "/events", header, in, &event); err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func (cmd *serveCmd) serve(ctx context.Context, a *app, s store.Store) error {
 	g.Go(func() error { return handler.Serve(ctx, ln) })
 	g.Go(func() error { return ops.serve(ctx) })
 	if !cmd.NoDispatch {
-		g.Go(func() error { return a.newDispatcher(s).Run(ctx) })
+		g.Go(func() error { return a.dispatch(ctx, s) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

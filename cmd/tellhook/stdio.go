@@ -13,7 +13,7 @@ import (
 
 type stdioCmd struct {
 	ReadOnly bool  `help:"Offer only the tools that change nothing."`
-	Dispatch *bool `negatable:"" help:"Send deliveries from this process; by default on the embedded database only."`
+	Dispatch *bool `negatable:"" help:"Send deliveries from this process; by default on the embedded database, while no service does."`
 }
 
 // Help is the long help.
@@ -62,10 +62,6 @@ func (cmd *stdioCmd) local(ctx context.Context, a *app, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	dispatch := a.cfg.Database.embedded()
-	if cmd.Dispatch != nil {
-		dispatch = *cmd.Dispatch
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	dispatching, stop := context.WithCancel(ctx)
 	g.Go(func() error {
@@ -75,8 +71,20 @@ func (cmd *stdioCmd) local(ctx context.Context, a *app, s store.Store) error {
 		}
 		return nil
 	})
-	if dispatch {
-		g.Go(func() error { return a.newDispatcher(s).Run(dispatching) })
-	}
+	g.Go(func() error { return cmd.dispatch(dispatching, a, s) })
 	return g.Wait()
+}
+
+// dispatch sends deliveries where it is asked for, and by default on the
+// embedded database for as long as no service does.
+func (cmd *stdioCmd) dispatch(ctx context.Context, a *app, s store.Store) error {
+	switch {
+	case cmd.Dispatch != nil && !*cmd.Dispatch:
+		return nil
+	case cmd.Dispatch != nil:
+		return a.newDispatcher(s).Run(ctx)
+	case a.cfg.Database.embedded():
+		return a.whileNoneServes(ctx, func(ctx context.Context) error { return a.newDispatcher(s).Run(ctx) })
+	}
+	return nil
 }
