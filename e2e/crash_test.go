@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -199,11 +200,12 @@ func TestTwoDispatchers(t *testing.T) {
 }
 
 // TestTwoProcessesOneFile shares one SQLite file between a server and a stdio
-// process that dispatch both.
+// process, which leaves the deliveries to the server: by its own settings it
+// could not make them.
 func TestTwoProcessesOneFile(t *testing.T) {
 	t.Parallel()
-	d := deploy(t, sqlite, loopback...)
-	s := d.serve()
+	d := deploy(t, sqlite)
+	s := d.serve("--dev")
 	c := d.rest(s)
 	r := newReceiver(t, func(http.ResponseWriter, *http.Request, int) { time.Sleep(5 * time.Millisecond) })
 	c.webhook(r.URL, "scan")
@@ -223,4 +225,15 @@ func TestTwoProcessesOneFile(t *testing.T) {
 	if n := len(r.all()); n != want {
 		t.Errorf("%d requests for %d events", n, want)
 	}
+	// Without the server, stdio sends by its own settings.
+	s.terminate(t)
+	id := a.ok("publish_event", object{"event": "scan", "data": object{"qr_code_id": "alone"}})["id"]
+	eventually(t, 10*time.Second, func() error {
+		for _, delivery := range a.ok("list_deliveries", object{"event_id": id})["data"].([]any) {
+			if kind := delivery.(map[string]any)["last_error_kind"]; kind == "blocked" {
+				return nil
+			}
+		}
+		return errors.New("stdio did not take over")
+	})
 }
