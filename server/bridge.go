@@ -152,11 +152,11 @@ func (b *bridge) exchange(ctx context.Context, m rpcMessage, line []byte) {
 	case err == nil && (answered || !ask):
 	case ctx.Err() != nil && ask:
 	case !ask:
-		b.config.Log.Warn().Err(err).Str("mcp_method", m.Method).Msg("message not delivered to the server")
+		b.config.Log.Warn().Err(err).Str("mcp_method", loggable(m.Method, 60)).Msg("message not delivered to the server")
 	case err == nil:
 		b.out.write(rpcError(m.ID, mcp.INTERNAL_ERROR, "the server's answer ended before the response; try again", nil))
 	default:
-		b.config.Log.Warn().Err(err).Str("mcp_method", m.Method).Msg("request failed")
+		b.config.Log.Warn().Err(err).Str("mcp_method", loggable(m.Method, 60)).Msg("request failed")
 		b.out.write(rpcFailure(ctx, m.ID, err))
 	}
 }

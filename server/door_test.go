@@ -208,6 +208,9 @@ func TestLogLineTellsWhoAndWhatButNoSecret(t *testing.T) {
 		c.header["X-Request-Id"] = "my-request.1"
 	})
 	f.do(call{path: "/mcp", key: "thk_canary", body: listTools})
+	f.do(call{method: http.MethodGet, path: "/api/v1/webhooks/" + key, key: key})
+	f.do(call{method: http.MethodGet, path: "/whsec_canary+/=", key: key})
+	f.modern(key, "tools/call", `"name":"`+key+`"`)
 	log := f.log.String()
 	for _, want := range []string{`"key_id":"` + id, `"team_id":"` + f.team.ID, `"tool":"whoami"`, `"mcp_method":"tools/call"`, `"request_id":"my-request.1"`, `"status":200`} {
 		if !strings.Contains(log, want) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"time"
 
@@ -81,16 +82,16 @@ func (s *Server) line(r *http.Request, rec *recorder, seen *exchange, start time
 	e := s.log.WithLevel(level).
 		Str("request_id", tools.RequestID(r.Context())).
 		Str("method", r.Method).
-		Str("path", clip(r.URL.Path, 200)).
+		Str("path", loggable(r.URL.Path, 200)).
 		Int("status", status).
 		Int64("bytes", rec.bytes).
 		Dur("duration_ms", time.Since(start)).
 		Stringer("client", clientAddr(r, s.config.TrustedProxies))
 	if seen.method != "" {
-		e = e.Str("mcp_method", clip(seen.method, 60))
+		e = e.Str("mcp_method", loggable(seen.method, 60))
 	}
 	if seen.tool != "" {
-		e = e.Str("tool", clip(seen.tool, 60))
+		e = e.Str("tool", loggable(seen.tool, 60))
 	}
 	if seen.caller != nil {
 		e = e.Str("key_id", seen.caller.KeyID).Str("team_id", seen.caller.Team.ID)
@@ -98,7 +99,13 @@ func (s *Server) line(r *http.Request, rec *recorder, seen *exchange, start time
 	e.Msg("request")
 }
 
-func clip(s string, n int) string {
+// secretText is an API key or signing secret, wherever in a caller's text.
+var secretText = regexp.MustCompile(`(thk|whsec)_[A-Za-z0-9+/=_-]+`)
+
+// loggable is at most n bytes of a text that the caller chose, without keys that
+// strayed into it.
+func loggable(s string, n int) string {
+	s = secretText.ReplaceAllString(s, "${1}_…")
 	if len(s) > n {
 		return s[:n]
 	}

@@ -113,7 +113,7 @@ func (s *stdio) answer(ctx context.Context, m rpcMessage, line []byte) (answer [
 }
 
 func (s *stdio) refuse(ctx context.Context, m rpcMessage, err error) []byte {
-	zerolog.Ctx(ctx).Warn().Err(err).Str("request_id", tools.RequestID(ctx)).Str("mcp_method", m.Method).Msg("message refused")
+	zerolog.Ctx(ctx).Warn().Err(err).Str("request_id", tools.RequestID(ctx)).Str("mcp_method", loggable(m.Method, 60)).Msg("message refused")
 	if len(m.ID) == 0 {
 		return nil
 	}
