@@ -41,7 +41,7 @@ func errNoTools(c *tools.Caller) error {
 		key, ref = "the key "+c.KeyPrefix+"…", c.KeyPrefix
 	}
 	return store.Errorf(store.CodeForbidden, "",
-		"%s has no MCP tool enabled. Enable some on the API key page, with PATCH /api/v1/keys/{id}, or: tellhook keys update %s --tools all (or seed, read, or names)", key, ref)
+		"%s has no MCP tool enabled. The operator enables them with: tellhook keys update %s --tools all (or seed, read, or names)", key, ref)
 }
 
 // refuse answers a request that was not authenticated.

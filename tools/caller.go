@@ -59,7 +59,15 @@ func (c *Caller) allow(o *Operation) error {
 		held = strings.Join(scopeNames(c.Scopes), ", ")
 	}
 	return store.Errorf(store.CodeForbidden, "",
-		"%s needs the scope %s; this key has %s. A holder of keys:write can grant it on the API key page, or: tellhook keys update KEY --scopes …", o.Name, o.Scope, held)
+		"%s needs the scope %s; this key has %s. The operator grants it with: tellhook keys update %s --scopes …,%s", o.Name, o.Scope, held, c.ref(), o.Scope)
+}
+
+// ref names the key on a command line.
+func (c *Caller) ref() string {
+	if c.KeyPrefix == "" {
+		return "KEY"
+	}
+	return c.KeyPrefix
 }
 
 func scopeNames(scopes []store.Scope) []string {

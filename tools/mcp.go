@@ -156,12 +156,8 @@ func enabled(ctx context.Context, o *Operation) error {
 	if caller.Enabled(o.Name) {
 		return nil
 	}
-	key := "KEY"
-	if caller.KeyPrefix != "" {
-		key = caller.KeyPrefix
-	}
 	return store.Errorf(store.CodeForbidden, "",
-		"the tool %s is not enabled on this key. A holder of keys:write can enable it on the API key page, or: tellhook keys update %s --tools …,%s. whoami lists what is on", o.Name, key, o.Name)
+		"the tool %s is not enabled on this key. The operator enables it with: tellhook keys update %s --tools …,%s. whoami lists what is on", o.Name, caller.ref(), o.Name)
 }
 
 // succeeded answers structured content and the same as compact JSON text, for

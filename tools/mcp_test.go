@@ -252,6 +252,28 @@ func TestMCPAnswersFitTheirSchemas(t *testing.T) {
 	}
 }
 
+// TestMCPFailuresFitTheOutputSchemas: the TypeScript SDK before version 2 checks
+// them too, and shows its own words where they do not fit.
+func TestMCPFailuresFitTheOutputSchemas(t *testing.T) {
+	f := newFixture(t)
+	for _, o := range f.tools.Operations() {
+		if !o.MCP {
+			continue
+		}
+		a := f.tool(f.everything(), o.Name, `{"nosuch":1}`)
+		if !a.IsError {
+			t.Fatalf("%s took an unknown field", o.Name)
+		}
+		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(a.Structured))
+		if err != nil {
+			t.Fatalf("%s: structured content %q: %v", o.Name, a.Structured, err)
+		}
+		if err := compile(t, mcpTool(o).RawOutputSchema).Validate(doc); err != nil {
+			t.Errorf("%s: %s does not fit: %v", o.Name, a.Structured, err)
+		}
+	}
+}
+
 func TestMCPCutsAndMarksThirdPartyText(t *testing.T) {
 	f := newFixture(t)
 	f.tool(f.everything(), "create_webhook", `{"url":"https://example.com/in","events":["scan"]}`)

@@ -43,7 +43,9 @@ func outputSchema(t reflect.Type) *huma.Schema {
 
 // slimSchema keeps the fields tagged slim:"true" and of these the type alone: a
 // full webhook schema in five tools would eat two fifths of the whole budget of
-// tools/list.
+// tools/list. Nothing is required: some clients hold a failed call's structured
+// content, a Failure, against the tool's output schema too, and would show the
+// mismatch in place of the message.
 func slimSchema(t reflect.Type) *huma.Schema {
 	full := outputSchema(t)
 	slim := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}}
@@ -58,9 +60,6 @@ func slimSchema(t reflect.Type) *huma.Schema {
 			s.Items = &huma.Schema{Type: p.Items.Type}
 		}
 		slim.Properties[name] = s
-		if slices.Contains(full.Required, name) {
-			slim.Required = append(slim.Required, name)
-		}
 	}
 	return slim
 }
