@@ -47,6 +47,9 @@ func (cmd *configCmd) Run(a *app) error {
 func (c *Config) lines() []configLine {
 	lines := make([]configLine, 0, len(c.settings))
 	for _, s := range c.settings {
+		if s.planned() {
+			continue
+		}
 		line := configLine{Name: s.name, Source: s.source}
 		switch {
 		case s.name == masterKey && s.text == "" && c.Database.embedded():

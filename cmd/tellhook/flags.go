@@ -31,7 +31,7 @@ func (s *setting) newFlag(name, help, holder string, target **string) *kong.Flag
 		},
 		Group:       &kong.Group{Key: s.group, Title: s.group + " settings:"},
 		PlaceHolder: holder,
-		Hidden:      strings.HasPrefix(s.help, "Not available"),
+		Hidden:      s.planned(),
 	}
 	if target == &s.flag {
 		flag.Aliases = s.aliases

@@ -89,7 +89,7 @@ func (r *rest) call(ctx context.Context, method, path string, header http.Header
 		if errors.As(err, &e) {
 			err = e.Err // without the method and URL, which it repeats
 		}
-		return fmt.Errorf("%s cannot be reached: %w", r.base, err)
+		return fmt.Errorf("%s cannot be reached; does the server run, and is TELLHOOK_URL its address? %w", r.base, err)
 	}
 	defer func() { _ = res.Body.Close() }() // only read
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxRESTAnswer))

@@ -87,6 +87,12 @@ type setting struct {
 	source         string  // where it came from
 }
 
+// notAvailable is the help of a setting whose feature a later version has.
+const notAvailable = "Not available in this version."
+
+// planned tells of such a setting, which is refused rather than ignored.
+func (s *setting) planned() bool { return s.help == notAvailable }
+
 // newConfig is the configuration before anything was read.
 func newConfig(env environment) *Config {
 	c := &Config{}
@@ -130,7 +136,7 @@ func newConfig(env environment) *Config {
 		},
 		{
 			name: "TELLHOOK_FRAME_ANCESTORS", group: groupServer, holder: "ORIGIN,…", fallback: "none", parse: unavailable("none"),
-			help: "Not available in this version.",
+			help: notAvailable,
 		},
 		{
 			name: "TELLHOOK_PRODUCT_NAME", group: groupServer, holder: "NAME", fallback: "Tellhook", parse: into(&c.ProductName, line(60)),
@@ -162,7 +168,7 @@ func newConfig(env environment) *Config {
 		},
 		{
 			name: "TELLHOOK_DRAIN_RATE", group: groupDelivery, holder: "N/s", fallback: "50/s", parse: unavailable("50/s"),
-			help: "Not available in this version.",
+			help: notAvailable,
 		},
 		{
 			name: "TELLHOOK_ALLOW_HTTP", group: groupDelivery, fallback: "false", boolean: true, parse: into(&c.AllowHTTP, boolean),
@@ -174,7 +180,7 @@ func newConfig(env environment) *Config {
 		},
 		{
 			name: "TELLHOOK_EGRESS_PROXY", group: groupDelivery, holder: "URL", parse: unavailable(""),
-			help: "Not available in this version.",
+			help: notAvailable,
 		},
 		{
 			name: "TELLHOOK_USER_AGENT", group: groupDelivery, holder: "TEXT", fallback: "Tellhook/" + buildInfo().Version, parse: into(&c.UserAgent, line(200)),
@@ -198,7 +204,7 @@ func newConfig(env environment) *Config {
 		},
 		{
 			name: "TELLHOOK_EVENTS_ERRORS", group: groupEvents, holder: "sketch|sep", fallback: "sketch", parse: unavailable("sketch"),
-			help: "Not available in this version.",
+			help: notAvailable,
 		},
 		{
 			name: "TELLHOOK_URL", group: groupClient, holder: "URL", aliases: []string{"server"}, parse: into(&c.URL, webURL),

@@ -34,6 +34,9 @@ func Migrate(ctx context.Context, url string) error {
 	}
 	db := stdlib.OpenDB(*config)
 	defer func() { _ = db.Close() }()
+	if err := db.PingContext(ctx); err != nil {
+		return unreachable(err)
+	}
 	unlock, err := lockMigration(ctx, db)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -89,7 +92,7 @@ func lockMigration(ctx context.Context, db *sql.DB) (unlock func(), err error) {
 func Pending(ctx context.Context, url string) ([]string, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return nil, fmt.Errorf("database: %w", err)
+		return nil, unreachable(err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	applied, err := appliedVersions(ctx, conn)

@@ -124,9 +124,14 @@ func poolConfig(c Config) (*pgxpool.Config, error) {
 	return config, nil
 }
 
+// unreachable says what to look at; pgx leaves the password out.
+func unreachable(err error) error {
+	return fmt.Errorf("PostgreSQL does not answer: is it running, and does TELLHOOK_DATABASE_URL name its host, user and database? %w", err)
+}
+
 func (s *Store) check(ctx context.Context) error {
 	if err := s.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("database: %w", err)
+		return unreachable(err)
 	}
 	if err := s.checkSchema(ctx); err != nil {
 		return err
