@@ -2,6 +2,9 @@ package tools
 
 import (
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -23,7 +26,7 @@ func reference(ops []*Operation) string {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", o.Name, o.Description)
 		fmt.Fprintf(&b, "%s → %d. Scope: %s. MCP: %s.\n", routes(o), o.Status, scopeWords(o), mcpWords(o))
 		writeFields(&b, o)
-		writeAnswer(&b, o.Out)
+		writeAnswer(&b, o)
 	}
 	return b.String()
 }
@@ -71,19 +74,35 @@ func writeFields(b *strings.Builder, o *Operation) {
 		if f.in != "" {
 			place = f.place()
 		}
+		if f.name == o.NestedArg {
+			place += ", or in the path"
+		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", name, place, typeWords(f.schema), cell(strings.TrimSuffix(f.schema.Description, ".")+f.example()))
 	}
 }
 
-func writeAnswer(b *strings.Builder, s *huma.Schema) {
+func writeAnswer(b *strings.Builder, o *Operation) {
 	b.WriteString("\nAnswer: ")
-	for i, name := range s.Required {
+	if o.Status == http.StatusNoContent {
+		b.WriteString("nothing over REST; over MCP ")
+	}
+	writeNames(b, o.Out.Required)
+	optional := slices.Sorted(maps.Keys(o.Out.Properties))
+	optional = slices.DeleteFunc(optional, func(name string) bool { return slices.Contains(o.Out.Required, name) })
+	if len(optional) > 0 {
+		b.WriteString("; only when this call made one, ")
+		writeNames(b, optional)
+	}
+	b.WriteString(".\n")
+}
+
+func writeNames(b *strings.Builder, names []string) {
+	for i, name := range names {
 		if i > 0 {
 			b.WriteString(", ")
 		}
 		fmt.Fprintf(b, "`%s`", name)
 	}
-	b.WriteString(".\n")
 }
 
 func typeWords(s *huma.Schema) string {
@@ -98,6 +117,12 @@ func typeWords(s *huma.Schema) string {
 	}
 	if s.Nullable {
 		text += " or null"
+	}
+	if s.Minimum != nil && s.Maximum != nil {
+		text += fmt.Sprintf(", %g to %g", *s.Minimum, *s.Maximum)
+	}
+	if s.Default != nil && s.Type != huma.TypeBoolean {
+		text += fmt.Sprintf(", default %v", s.Default)
 	}
 	return text
 }
