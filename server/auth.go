@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tellhook/tellhook/store"
 	"github.com/tellhook/tellhook/tools"
@@ -50,6 +52,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if code == store.CodeUnauthenticated {
 		w.Header().Set("WWW-Authenticate", s.challenge(r))
 	}
+	if code == store.CodeRateLimited {
+		w.Header().Set("Retry-After", strconv.Itoa(int(failuresEvery/time.Second)))
+	}
 	if code == store.CodeInternal {
 		s.log.Error().Err(err).Str("request_id", tools.RequestID(r.Context())).Msg("authentication failed")
 	}
@@ -77,7 +82,7 @@ func (s *Server) authenticateKey(r *http.Request) (*tools.Caller, error) {
 	case err == nil:
 		s.logins.succeeded(key)
 	case store.CodeOf(err) == store.CodeUnauthenticated:
-		s.logins.failed(from)
+		s.logins.failed(from, key)
 	}
 	return caller, err
 }

@@ -259,8 +259,8 @@ func TestGuessingIsSlowedDownPerAddress(t *testing.T) {
 	}
 	a := whoami(store.NewKeySecret())
 	problem(t, a, http.StatusTooManyRequests, "rate_limited")
-	if a.header.Get("Retry-After") == "" {
-		t.Error("429 without Retry-After")
+	if got := a.header.Get("Retry-After"); got != "6" || !strings.Contains(a.body, "try again in 6s") {
+		t.Errorf("Retry-After %q, %s", got, a.body)
 	}
 	if a := whoami(good); a.status != http.StatusOK {
 		t.Errorf("a key in use behind the same address: %d, want 200", a.status)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,11 +88,16 @@ func TestThrottleRecoversAndStaysBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := newThrottle()
 		addr := netip.MustParseAddr("192.0.2.1")
-		for range failuresBurst {
-			if _, ok := limit.admit(addr, "x"); !ok {
-				t.Fatal("refused within the burst")
+		for i := range failuresBurst {
+			for range 3 { // the same secret again is no new guess
+				if _, ok := limit.admit(addr, strconv.Itoa(i)); !ok {
+					t.Fatal("refused within the burst")
+				}
+				limit.failed(addr, strconv.Itoa(i))
 			}
-			limit.failed(addr)
+		}
+		if _, ok := limit.admit(addr, "0"); !ok {
+			t.Error("a secret that has failed before is refused without being told so")
 		}
 		if wait, ok := limit.admit(addr, "x"); ok || wait <= 0 {
 			t.Error("admitted after the burst")
@@ -107,13 +113,13 @@ func TestThrottleRecoversAndStaysBounded(t *testing.T) {
 			t.Error("still refused after the wait")
 		}
 		for i := range 3 * maxAddresses {
-			limit.failed(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+			limit.failed(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "x")
 			limit.succeeded(fmt.Sprint(i))
 		}
 		if len(limit.addresses) > maxAddresses || len(limit.known) > maxKnownSecrets {
 			t.Errorf("grown to %d addresses, %d secrets", len(limit.addresses), len(limit.known))
 		}
-		limit.failed(netip.MustParseAddr("2001:db8::1"))
+		limit.failed(netip.MustParseAddr("2001:db8::1"), "x")
 		if limit.addresses[netip.MustParseAddr("2001:db8::")] == nil {
 			t.Error("IPv6 is not counted by /64")
 		}

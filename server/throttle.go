@@ -22,13 +22,21 @@ const (
 // door in this process before: a neighbour behind the same proxy stays in.
 type throttle struct {
 	mu        sync.Mutex
-	addresses map[netip.Addr]*rate.Limiter
+	addresses map[netip.Addr]*guesser
 	known     map[[sha256.Size]byte]struct{}
+}
+
+// guesser is an address that has failed. The same wrong secret again is no new
+// guess: a client with a revoked key hears 401, however often it asks, and does
+// not shut out its neighbours.
+type guesser struct {
+	*rate.Limiter
+	tried map[[sha256.Size]byte]struct{}
 }
 
 func newThrottle() *throttle {
 	return &throttle{
-		addresses: map[netip.Addr]*rate.Limiter{},
+		addresses: map[netip.Addr]*guesser{},
 		known:     map[[sha256.Size]byte]struct{}{},
 	}
 }
@@ -37,27 +45,38 @@ func newThrottle() *throttle {
 func (t *throttle) admit(from netip.Addr, secret string) (retryAfter time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limiter := t.addresses[network(from)]
-	if limiter == nil || limiter.Tokens() >= 1 {
+	g := t.addresses[network(from)]
+	if g == nil || g.Tokens() >= 1 {
 		return 0, true
 	}
-	if _, known := t.known[sha256.Sum256([]byte(secret))]; known {
+	sum := sha256.Sum256([]byte(secret))
+	_, known := t.known[sum]
+	_, tried := g.tried[sum]
+	if known || tried {
 		return 0, true
 	}
 	return failuresEvery, false
 }
 
-func (t *throttle) failed(from netip.Addr) {
+func (t *throttle) failed(from netip.Addr, secret string) {
+	sum := sha256.Sum256([]byte(secret))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	from = network(from)
-	limiter := t.addresses[from]
-	if limiter == nil {
+	g := t.addresses[from]
+	if g == nil {
 		t.makeRoom()
-		limiter = rate.NewLimiter(rate.Every(failuresEvery), failuresBurst)
-		t.addresses[from] = limiter
+		g = &guesser{rate.NewLimiter(rate.Every(failuresEvery), failuresBurst), map[[sha256.Size]byte]struct{}{}}
+		t.addresses[from] = g
 	}
-	limiter.Allow()
+	if _, again := g.tried[sum]; again {
+		return
+	}
+	g.Allow()
+	if len(g.tried) >= failuresBurst {
+		clear(g.tried)
+	}
+	g.tried[sum] = struct{}{}
 }
 
 func (t *throttle) succeeded(secret string) {
@@ -79,8 +98,8 @@ func (t *throttle) makeRoom() {
 	if len(t.addresses) < maxAddresses {
 		return
 	}
-	for from, limiter := range t.addresses {
-		if limiter.Tokens() >= failuresBurst {
+	for from, g := range t.addresses {
+		if g.Tokens() >= failuresBurst {
 			delete(t.addresses, from)
 		}
 	}

@@ -94,7 +94,7 @@ func writeProblem(w http.ResponseWriter, r *http.Request, err error, status int)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Request-Id", RequestID(ctx))
-	if row.retryAfter != "" {
+	if row.retryAfter != "" && h.Get("Retry-After") == "" {
 		h.Set("Retry-After", row.retryAfter)
 	}
 	if status == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
