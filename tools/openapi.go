@@ -39,7 +39,7 @@ func (t *Tools) openAPI() *huma.OpenAPI {
 			Version:     cmp.Or(t.config.Version, "1"),
 			Description: "Webhooks: register URLs, publish events, see what was delivered. Errors are problem+json (RFC 9457).",
 		},
-		Servers:  []*huma.Server{{URL: restRoot}},
+		Servers:  []*huma.Server{{URL: t.root() + restRoot}},
 		Paths:    map[string]*huma.PathItem{},
 		Security: []map[string][]string{{"api_key": {}}},
 		Components: &huma.Components{

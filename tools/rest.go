@@ -2,6 +2,7 @@ package tools
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -33,6 +34,16 @@ func (t *Tools) REST() http.Handler {
 		w.Header().Set("X-Request-Id", RequestID(r.Context()))
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// root is the path of the service's root as clients see it: that of the public
+// URL, which a proxy may take off, or none.
+func (t *Tools) root() string {
+	u, err := url.Parse(t.config.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return u.EscapedPath()
 }
 
 // noRoute answers what ServeMux would answer as plain text.
@@ -79,7 +90,7 @@ func (t *Tools) route(o *Operation, nestedArg string) http.Handler {
 			WriteError(w, r, err)
 			return
 		}
-		o.writeResult(w, r, result)
+		t.writeResult(w, r, o, result)
 	})
 }
 
@@ -115,7 +126,7 @@ func (t *Tools) actingCaller(r *http.Request) (*Caller, error) {
 	return &acting, nil
 }
 
-func (o *Operation) writeResult(w http.ResponseWriter, r *http.Request, result any) {
+func (t *Tools) writeResult(w http.ResponseWriter, r *http.Request, o *Operation, result any) {
 	if o.Status == http.StatusNoContent {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -127,7 +138,7 @@ func (o *Operation) writeResult(w http.ResponseWriter, r *http.Request, result a
 	}
 	h := w.Header()
 	if made, ok := result.(interface{ location() string }); ok && o.Method == http.MethodPost {
-		h.Set("Location", made.location())
+		h.Set("Location", t.root()+made.location())
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store") // an answer may hold a secret

@@ -94,6 +94,27 @@ func TestBodies(t *testing.T) {
 	}
 }
 
+// TestPublicPath: behind a proxy that takes a path off, links have it.
+func TestPublicPath(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	tools, err := New(Config{Store: f.store, PublicURL: "https://example.com/hooks"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tools.Close)
+	f.rest = authenticated(tools)
+	a := f.call(http.MethodPost, "/webhooks", hook)
+	want := "/hooks/api/v1/webhooks/" + a.ok(http.StatusCreated)["id"].(string)
+	if got := a.header.Get("Location"); got != want {
+		t.Errorf("Location %q, want %q", got, want)
+	}
+	doc := f.call(http.MethodGet, "/openapi.json", "").ok(http.StatusOK)
+	if got := asText(t, doc["servers"]); got != `[{"url":"/hooks/api/v1"}]` {
+		t.Errorf("servers %s", got)
+	}
+}
+
 func TestOpenAPINeedsNoKey(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
