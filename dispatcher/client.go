@@ -24,25 +24,28 @@ const (
 // for reuse.
 func NewClient(e Egress, timeout time.Duration, idle int) *http.Client {
 	return &http.Client{
-		Transport:     newTransport(e, idle, nil, nil),
+		Transport:     newTransport(e, timeout, idle, nil, nil),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       timeout,
 	}
 }
 
 // newTransport takes roots and a resolver for tests; nil means the system's.
+// timeout bounds dials and handshakes that have outlived their exchange, which
+// got a connection that came free.
 //
 // HTTP/1.1 only: one attempt is one exchange on one connection, which its
 // timeout can cut without touching other deliveries, and HTTP/2's transparent
 // retries stay out.
-func newTransport(e Egress, idle int, roots *x509.CertPool, resolver *net.Resolver) *http.Transport {
-	dialer := &net.Dialer{ControlContext: e.control, Resolver: resolver, KeepAlive: 15 * time.Second}
+func newTransport(e Egress, timeout time.Duration, idle int, roots *x509.CertPool, resolver *net.Resolver) *http.Transport {
+	dialer := &net.Dialer{ControlContext: e.control, Resolver: resolver, Timeout: timeout, KeepAlive: 15 * time.Second}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  nil, // the guard must see the receiver's address, whatever HTTPS_PROXY says
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout:    timeout,
 		Protocols:              protocols,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxResponseHeader,

@@ -51,7 +51,7 @@ func New(s store.Store, o Options) *Dispatcher {
 	return &Dispatcher{
 		store:     s,
 		o:         o,
-		transport: newTransport(o.Egress, o.Concurrency, nil, nil),
+		transport: newTransport(o.Egress, o.Timeout, o.Concurrency, nil, nil),
 		lanes:     newLanes(o.Concurrency, o.WebhookConcurrency),
 	}
 }

@@ -129,7 +129,7 @@ func TestGuardAtDial(t *testing.T) {
 	deliver := func(e Egress, addresses ...string) store.Attempt {
 		d := sender(t, nil)
 		d.o.Egress = e
-		d.transport = newTransport(e, 0, nil, resolver(t, func() (ips []netip.Addr) {
+		d.transport = newTransport(e, testTimeout, 0, nil, resolver(t, func() (ips []netip.Addr) {
 			for _, a := range addresses {
 				ips = append(ips, netip.MustParseAddr(a))
 			}
@@ -189,7 +189,7 @@ func TestGuardJudgesEveryDial(t *testing.T) {
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	var rebound atomic.Bool
 	d := sender(t, nil)
-	d.transport = newTransport(local, 0, nil, resolver(t, func() []netip.Addr {
+	d.transport = newTransport(local, testTimeout, 0, nil, resolver(t, func() []netip.Addr {
 		if rebound.Load() {
 			return []netip.Addr{netip.MustParseAddr("10.0.0.1")}
 		}

@@ -27,7 +27,7 @@ const testTimeout = time.Second
 func sender(t *testing.T, roots *x509.CertPool) *Dispatcher {
 	t.Helper()
 	d := New(nil, Options{Timeout: testTimeout, Egress: local, UserAgent: "Tellhook/test"})
-	d.transport = newTransport(local, 8, roots, nil)
+	d.transport = newTransport(local, testTimeout, 8, roots, nil)
 	t.Cleanup(d.transport.CloseIdleConnections)
 	return d
 }

@@ -30,6 +30,7 @@ type trace struct {
 	phases     store.Phases
 	inDNS      bool
 	inTLS      bool
+	connected  bool // from here on, what is dialled still is another exchange's
 	answered   bool // the response's first byte came
 	connectErr error
 	remote     netip.Addr
@@ -63,20 +64,20 @@ func (t *trace) report() report {
 func (t *trace) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) {
-			t.note("resolving the name", func() { t.dnsStart, t.inDNS = time.Now(), true })
+			t.dial("resolving the name", func() { t.dnsStart, t.inDNS = time.Now(), true })
 		},
 		DNSDone: func(info httptrace.DNSDoneInfo) {
-			t.note("connecting", func() { t.phases.DNS, t.inDNS = time.Since(t.dnsStart), info.Err != nil })
+			t.dial("connecting", func() { t.phases.DNS, t.inDNS = time.Since(t.dnsStart), info.Err != nil })
 		},
 		ConnectStart: func(_, _ string) {
-			t.note("connecting", func() {
+			t.dial("connecting", func() {
 				if t.dialStart.IsZero() { // of several addresses, the first
 					t.dialStart = time.Now()
 				}
 			})
 		},
 		ConnectDone: func(_, _ string, err error) {
-			t.note("connecting", func() {
+			t.dial("connecting", func() {
 				t.phases.Connect = time.Since(t.dialStart)
 				if blocked := (*blockedError)(nil); err != nil && !errors.As(err, &blocked) {
 					t.connectErr = err
@@ -84,13 +85,17 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 			})
 		},
 		TLSHandshakeStart: func() {
-			t.note("in the TLS handshake", func() { t.tlsStart, t.inTLS = time.Now(), true })
+			t.dial("in the TLS handshake", func() { t.tlsStart, t.inTLS = time.Now(), true })
 		},
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			t.note("in the TLS handshake", func() { t.phases.TLS, t.inTLS = time.Since(t.tlsStart), err != nil })
+			t.dial("in the TLS handshake", func() { t.phases.TLS, t.inTLS = time.Since(t.tlsStart), err != nil })
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
 			t.note("sending the request", func() {
+				t.connected, t.inDNS, t.inTLS = true, false, false
+				if info.Reused { // it came free while another was being made
+					t.phases = store.Phases{}
+				}
 				if to, err := netip.ParseAddrPort(info.Conn.RemoteAddr().String()); err == nil {
 					t.remote = to.Addr().Unmap()
 				}
@@ -115,6 +120,16 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 			}
 			return nil
 		},
+	}
+}
+
+// dial is note for the hooks of a dial, which may outlive the wait for it.
+func (t *trace) dial(phase string, change func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.connected {
+		t.phase = phase
+		change()
 	}
 }
 
