@@ -18,7 +18,8 @@ const MaxURLBytes = 2048
 // CanonicalURL judges a webhook's URL and answers the form in which it is
 // stored: lower-case scheme, host in ASCII (punycode) without trailing dot, no
 // default port, no userinfo, no fragment. Path and query stay as they came, but
-// for bytes outside of ASCII, which are percent-encoded. An IP address must be
+// for bytes outside of ASCII and, in the path, those that no URL may hold, which
+// are percent-encoded. An IP address must be
 // one that deliveries may go to; a name is judged when it is dialled. The error
 // is CodeInvalid with the field "url".
 func (e Egress) CanonicalURL(raw string) (string, error) {
@@ -47,7 +48,8 @@ func (e Egress) CanonicalURL(raw string) (string, error) {
 		return "", err
 	}
 	u.Host = host + port
-	u.RawQuery = escapeNonASCII(u.RawQuery)
+	u.RawPath = escape(u.RawPath, "\"<>\\^`{|}") // as it is, net/url would write all of the path anew, %2F as a slash
+	u.RawQuery = escape(u.RawQuery, "")
 	u.Fragment, u.RawFragment = "", ""
 	canonical := u.String()
 	if len(canonical) > MaxURLBytes {
@@ -72,6 +74,10 @@ func (e Egress) checkParts(u *url.URL) error {
 	return nil
 }
 
+// names is idna.Lookup, but for names such as qa--site.example.com, which exist
+// and which browsers accept (WHATWG URL, "domain to ASCII": CheckHyphens false).
+var names = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(false))
+
 func (e Egress) canonicalHost(host string) (string, error) {
 	if strings.Contains(host, ":") { // from between brackets
 		ip, err := netip.ParseAddr(host)
@@ -80,7 +86,7 @@ func (e Egress) canonicalHost(host string) (string, error) {
 		}
 		return "[" + ip.String() + "]", e.checkLiteral(ip)
 	}
-	name, err := idna.Lookup.ToASCII(host)
+	name, err := names.ToASCII(host)
 	name = strings.TrimSuffix(name, ".") // after the mapping, which also makes dots
 	if err != nil || !validName(name) {
 		return "", invalidURL("its host %q is not a valid name", store.Clip(host, 60))
@@ -105,10 +111,11 @@ func (e Egress) checkLiteral(ip netip.Addr) error {
 	return nil
 }
 
-// validName holds a name to the lengths of RFC 1035 section 2.3.4.
+// validName holds a name to the lengths of RFC 1035 section 2.3.4 and its labels
+// to letters or digits at either end.
 func validName(name string) bool {
 	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return false
 		}
 	}
@@ -141,10 +148,11 @@ func canonicalPort(u *url.URL) (string, error) {
 	return ":" + strconv.FormatUint(port, 10), nil
 }
 
-func escapeNonASCII(s string) string {
+// escape percent-encodes what is not ASCII, and the bytes of also.
+func escape(s, also string) string {
 	var b strings.Builder
 	for i := range len(s) {
-		if s[i] < 0x80 {
+		if s[i] < 0x80 && strings.IndexByte(also, s[i]) < 0 {
 			b.WriteByte(s[i])
 		} else {
 			fmt.Fprintf(&b, "%%%02X", s[i])
