@@ -158,7 +158,7 @@ func (f *field) expected() string {
 
 // decodeValue decodes valid JSON for the schemas to judge; numbers stay
 // json.Number. The validator turns numbers into big.Rat, where 1e-2000000 costs
-// megabytes or makes it panic: such numbers are CodeInvalid.
+// megabytes or makes it panic: such numbers are CodeInvalid, as are deep values.
 func decodeValue(field string, raw json.RawMessage) (any, error) {
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
@@ -168,7 +168,33 @@ func decodeValue(field string, raw json.RawMessage) (any, error) {
 		return nil, store.Errorf(store.CodeInvalid, field, "%s: holds the number %s; expected numbers of at most %d characters with an exponent of at most %d; send it as a string",
 			field, store.Clip(string(n), 40), maxNumberText, maxNumberText)
 	}
+	if deeper(v, maxDepth) {
+		return nil, store.Errorf(store.CodeInvalid, field, "%s: nests more than %d levels deep; flatten it", field, maxDepth)
+	}
 	return v, nil
+}
+
+// maxDepth is how deep a value may nest. Readers give up somewhere: encoding/json
+// at 10,000 levels, counted from the outside, so that an event just below that
+// could be published and never be listed again; other languages much earlier.
+const maxDepth = 100
+
+// deeper tells whether v nests more than so many levels.
+func deeper(v any, levels int) bool {
+	switch v := v.(type) {
+	case []any:
+		return levels == 0 || slices.ContainsFunc(v, func(item any) bool { return deeper(item, levels-1) })
+	case map[string]any:
+		if levels == 0 {
+			return true
+		}
+		for _, item := range v {
+			if deeper(item, levels-1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // maxNumberText is the length of a number's text, and its largest exponent.

@@ -81,6 +81,7 @@ func TestPublishEventRefuses(t *testing.T) {
 		"test":         {`{"event":"test","data":{"test":true}}`, "event", []string{"reserved", "scan.created"}},
 		"operational":  {`{"event":"webhook.failing","data":{}}`, "event", []string{"reserved"}},
 		"field kind":   {`{"event":"scan","data":{"qr_code_id":true}}`, "data.qr_code_id", []string{"got true", "an integer or a string", "scan"}},
+		"deep":         {`{"event":"scan","data":{"qr_code_id":1,"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}}`, "data", []string{"100 levels"}},
 		"wild number":  {`{"event":"scan","data":{"qr_code_id":1,"x":[1e-2000000]}}`, "data", []string{"1e-2000000"}},
 		"long number":  {`{"event":"scan","data":{"qr_code_id":` + strings.Repeat("9", 500) + `}}`, "data", []string{"999"}},
 		"fraction":     {`{"event":"scan","data":{"qr_code_id":1.5}}`, "data.qr_code_id", []string{"1.5"}},
