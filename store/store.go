@@ -83,7 +83,8 @@ type Store interface {
 	// ClaimDeliveries takes up to limit due deliveries of active webhooks, oldest
 	// due first, leaving out the webhooks in full: each gets the next attempt
 	// number and a lease, committed before it answers. No delivery is in two
-	// claims whose leases overlap.
+	// claims whose leases overlap. Deliveries of a webhook whose secrets do not
+	// open are put off for a minute.
 	ClaimDeliveries(ctx context.Context, limit int, lease time.Duration, full []string) ([]Claim, error)
 	// RecordAttempts writes the attempts and moves their deliveries on, each
 	// only where Attempt.Number is still the delivery's newest and under lease; a

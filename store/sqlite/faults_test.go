@@ -121,6 +121,24 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// TestCancelledBeforeCommit: the caller has gone, and the database is well.
+func TestCancelledBeforeCommit(t *testing.T) {
+	t.Parallel()
+	s, _, team, _ := fresh(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.write(ctx, func(*sql.Tx) error {
+		cancel()
+		time.Sleep(50 * time.Millisecond) // database/sql rolls back
+		return nil
+	})
+	if store.CodeOf(err) != store.CodeUnavailable {
+		t.Errorf("write: %v (%s), want unavailable", err, store.CodeOf(err))
+	}
+	if err := publishOne(t.Context(), s, team, `{}`); err != nil {
+		t.Errorf("publish afterwards: %v", err)
+	}
+}
+
 // TestMovedSecrets puts one webhook's sealed values into another's row: they do
 // not open there, and nobody else's deliveries wait for it.
 func TestMovedSecrets(t *testing.T) {
@@ -136,13 +154,22 @@ func TestMovedSecrets(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	claims, err := s.ClaimDeliveries(t.Context(), 4, time.Minute, nil)
+	claims, err := s.ClaimDeliveries(t.Context(), 6, time.Minute, nil)
 	if err != nil || len(claims) != 3 {
 		t.Fatalf("%d claims, %v; want the good webhook's three", len(claims), err)
 	}
 	for _, c := range claims {
 		if c.Webhook.ID != good.ID {
 			t.Errorf("claimed a delivery of %s", c.Webhook.ID)
+		}
+	}
+	held, err := s.ListDeliveries(t.Context(), team, store.DeliveryQuery{WebhookID: bad.ID})
+	if err != nil || len(held.Data) != 3 {
+		t.Fatalf("%d deliveries of the bad webhook, %v", len(held.Data), err)
+	}
+	for _, d := range held.Data {
+		if d.Status != store.DeliveryPending || d.InFlight || d.Attempts != 0 || time.Until(*d.NextAttemptAt) < putOff/2 {
+			t.Errorf("delivery whose secrets do not open: %+v", d)
 		}
 	}
 }

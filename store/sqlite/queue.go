@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/tellhook/tellhook/store"
@@ -69,38 +70,50 @@ func (s *Store) ClaimDeliveries(ctx context.Context, limit int, lease time.Durat
 	return claims, nil
 }
 
-// claimable answers due deliveries and their webhooks, opened. A webhook whose
-// secrets do not open is left out, so that one bad row stops nobody else.
+// putOff is how long deliveries wait whose webhook's secrets do not open.
+const putOff = time.Minute
+
+// claimable answers due deliveries and their webhooks, opened. Those of a webhook
+// whose secrets do not open are put off, so that one bad row stops nobody else.
 func (s *Store) claimable(ctx context.Context, tx *sql.Tx, at time.Time, limit int, full []string) ([]dueDelivery, map[string]*store.Webhook, error) {
-	skip := append([]string{}, full...)
-	for {
-		due, err := collect(ctx, tx, scanDue, dueQuery, at.UnixMicro(), asJSON{skip}, limit)
-		if err != nil || len(due) == 0 {
-			return nil, nil, err
-		}
-		ids := map[string]bool{}
-		for _, d := range due {
-			ids[d.WebhookID] = true
-		}
-		rows, err := collect(ctx, tx, scanWebhook, `
-			SELECT `+webhookColumns+` FROM webhooks WHERE id IN (SELECT key FROM json_each(?))`, asJSON{ids})
-		if err != nil {
-			return nil, nil, err
-		}
-		webhooks, bad := make(map[string]*store.Webhook, len(rows)), len(skip)
-		for i := range rows {
-			w, err := s.open(&rows[i])
-			if err != nil {
-				s.log.Error().Err(err).Str("webhook_id", rows[i].ID).Msg("deliveries held back")
-				skip = append(skip, rows[i].ID)
-				continue
-			}
-			webhooks[w.ID] = w
-		}
-		if len(skip) == bad {
-			return due, webhooks, nil
-		}
+	if full == nil {
+		full = []string{}
 	}
+	due, err := collect(ctx, tx, scanDue, dueQuery, at.UnixMicro(), asJSON{full}, limit)
+	if err != nil || len(due) == 0 {
+		return nil, nil, err
+	}
+	ids := map[string]bool{}
+	for _, d := range due {
+		ids[d.WebhookID] = true
+	}
+	rows, err := collect(ctx, tx, scanWebhook, `
+		SELECT `+webhookColumns+` FROM webhooks WHERE id IN (SELECT key FROM json_each(?))`, asJSON{ids})
+	if err != nil {
+		return nil, nil, err
+	}
+	webhooks := make(map[string]*store.Webhook, len(rows))
+	for i := range rows {
+		w, err := s.open(&rows[i])
+		if err != nil {
+			s.log.Error().Err(err).Str("webhook_id", rows[i].ID).Dur("put_off", putOff).Msg("deliveries of a webhook are put off")
+			continue
+		}
+		webhooks[w.ID] = w
+	}
+	var later []string
+	due = slices.DeleteFunc(due, func(d dueDelivery) bool {
+		if webhooks[d.WebhookID] != nil {
+			return false
+		}
+		later = append(later, d.ID)
+		return true
+	})
+	if len(later) > 0 {
+		_, err = tx.ExecContext(ctx, `
+			UPDATE deliveries SET next_attempt_at = ? WHERE id IN (SELECT value FROM json_each(?))`, at.Add(putOff).UnixMicro(), asJSON{later})
+	}
+	return due, webhooks, err
 }
 
 func eventsAt(ctx context.Context, tx *sql.Tx, positions []int64) (map[int64]*store.Event, error) {
@@ -122,12 +135,11 @@ func (s *Store) ReleaseDeliveries(ctx context.Context, claims []store.Claim) err
 		return nil
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		at := now().UnixMicro()
-		for _, c := range claims {
+		for _, c := range claims { // due when claimed: before what has become due since
 			_, err := tx.ExecContext(ctx, `
 				UPDATE deliveries SET attempts = attempts - 1, claimed_at = NULL, lease_until = NULL,
-					next_attempt_at = CASE status WHEN 'pending' THEN ? END
-				WHERE id = ? AND attempts = ? AND lease_until IS NOT NULL`, at, c.Delivery.ID, c.Delivery.Attempts)
+					next_attempt_at = CASE status WHEN 'pending' THEN claimed_at END
+				WHERE id = ? AND attempts = ? AND lease_until IS NOT NULL`, c.Delivery.ID, c.Delivery.Attempts)
 			if err != nil {
 				return err
 			}

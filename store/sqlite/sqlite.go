@@ -239,7 +239,8 @@ func translate(err error) error {
 	switch {
 	case err == nil || errors.As(err, &ours):
 		return err
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, sql.ErrTxDone): // rolled back in the middle, because the context ended
 		return &store.Error{Code: store.CodeUnavailable, Message: "the database did not answer in time; try again", Err: err}
 	case errors.As(err, &theirs):
 		switch primary(theirs) {

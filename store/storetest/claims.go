@@ -144,6 +144,15 @@ var claimTests = []test{
 		f.equal("after a late release", []any{d.Attempts, d.InFlight}, []any{2, true})
 		f.must(f.s.ReleaseDeliveries(f.ctx(), nil))
 	}},
+	{"ReleaseKeepsItsPlace", func(f *fixture) {
+		f.addHook(hook("https://example.com/", "*"))
+		f.publishN(1)
+		older := f.claim(1, time.Minute)
+		time.Sleep(5 * time.Millisecond)
+		f.publishN(1)
+		f.must(f.s.ReleaseDeliveries(f.ctx(), older))
+		f.equal("claimed first", f.claim(1, time.Minute)[0].Delivery.ID, older[0].Delivery.ID)
+	}},
 	{"ReleaseOfACancelledOne", func(f *fixture) {
 		w := f.addHook(hook("https://example.com/", "*"))
 		f.publishN(1)
