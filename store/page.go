@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/base64"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits of a page, in rows.
@@ -43,7 +44,7 @@ func (p Page) Position(kind string) (string, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(p.Cursor)
 	position, ok := strings.CutPrefix(string(b), kind+":")
-	if err != nil || !ok || position == "" || strings.ContainsRune(position, 0) {
+	if err != nil || !ok || position == "" || strings.ContainsRune(position, 0) || !utf8.ValidString(position) {
 		return "", Errorf(CodeInvalid, "cursor",
 			"cursor: %q is not a cursor of this list; pass the next_cursor of the page before, unchanged, or leave it out for the first page", Clip(p.Cursor, 60))
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -115,7 +116,7 @@ func TestPages(t *testing.T) {
 	if !slices.Equal(seen, all) {
 		t.Errorf("paging saw %v", seen)
 	}
-	for _, bad := range []string{"!", "bGV0dGVyczo", strings.Repeat("A", 500)} {
+	for _, bad := range []string{"!", "bGV0dGVyczo", base64.RawURLEncoding.EncodeToString([]byte("letters:\xff")), strings.Repeat("A", 500)} {
 		_, err := Page{Cursor: bad}.Position("letters")
 		var e *Error
 		if !errors.As(err, &e) || e.Code != CodeInvalid || e.Field != "cursor" {
