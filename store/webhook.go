@@ -3,6 +3,7 @@ package store
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -106,6 +107,17 @@ type WebhookQuery struct {
 	Status WebhookStatus
 	Health WebhookHealth
 	Kind   WebhookKind // empty means KindWebhook
+}
+
+// Finds tells whether Search and Event let w pass. Both stores ask here, since
+// databases differ in what they hold to be the same letter in another case.
+func (q *WebhookQuery) Finds(w *Webhook) bool {
+	if q.Event != "" && !w.Subscribes(q.Event) {
+		return false
+	}
+	search := strings.ToLower(q.Search)
+	return strings.Contains(strings.ToLower(w.URL), search) ||
+		strings.Contains(strings.ToLower(w.Description), search) || strings.Contains(w.ID, search)
 }
 
 // Observe folds an attempt that was recorded, in the order in which attempts

@@ -28,7 +28,7 @@ const insertKey = `
 
 func keyArgs(teamID string, k *store.APIKey) []any {
 	return []any{
-		store.NewID(store.PrefixKey), teamID, k.Name, k.Prefix, texts(k.Scopes), texts(k.Tools), k.Hash[:], k.ExpiresAt,
+		store.NewID(store.PrefixKey), teamID, k.Name, k.Prefix, texts(slices.Sorted(slices.Values(k.Scopes))), texts(k.Tools), k.Hash[:], k.ExpiresAt,
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *Store) UpdateKey(ctx context.Context, teamID, keyID string, patch store
 			k.Name = *patch.Name
 		}
 		if patch.Scopes != nil {
-			k.Scopes = *patch.Scopes
+			k.Scopes = slices.Sorted(slices.Values(*patch.Scopes))
 		}
 		if patch.Tools != nil {
 			k.Tools = *patch.Tools

@@ -15,7 +15,7 @@ import (
 	"github.com/tellhook/tellhook/store/seal"
 )
 
-func openInternal(t *testing.T) *Store {
+func openInternal(t *testing.T, params ...string) *Store {
 	t.Helper()
 	url := pgtest.New(t)
 	if err := Migrate(t.Context(), url); err != nil {
@@ -25,7 +25,7 @@ func openInternal(t *testing.T) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Open(t.Context(), Config{URL: url, Keys: keys, MaxConns: 4, Log: zerolog.New(zerolog.NewTestWriter(t))})
+	s, err := Open(t.Context(), Config{URL: url + "&" + strings.Join(params, "&"), Keys: keys, MaxConns: 4, Log: zerolog.New(zerolog.NewTestWriter(t))})
 	if err != nil {
 		t.Fatal(err)
 	}

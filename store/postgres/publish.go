@@ -118,6 +118,21 @@ func (p *publication) readWebhooks(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
+// patterns are all that Webhook.Events may hold to cover the type (see
+// store.Covers).
+func patterns(name string) []string {
+	all := []string{name, name + "*"}
+	if store.Covers("*", name) {
+		all = append(all, "*")
+	}
+	for i := range name {
+		if i > 0 {
+			all = append(all, name[:i]+"*")
+		}
+	}
+	return all
+}
+
 func (p *publication) match() {
 	p.matches = make([]match, len(p.batch))
 	for i := range p.batch {
@@ -169,7 +184,8 @@ func (p *publication) lock(ctx context.Context, tx pgx.Tx) error {
 	if len(keys) > 0 {
 		b.Queue(`
 			SELECT key, resource_id, fingerprint FROM tellhook.idempotency_keys
-			WHERE team_id = $1 AND route = $2 AND key = ANY($3)`, p.teamID, routeEvents, keys).
+			WHERE team_id = $1 AND route = $2 AND key = ANY($3) AND created_at > clock_timestamp() - $4::interval`,
+			p.teamID, routeEvents, keys, store.IdempotencyTTL).
 			Query(p.collectKeys)
 	}
 	if len(ids)+len(keys) > 0 {
@@ -352,6 +368,8 @@ func (p *publication) queueKeys(b *pgx.Batch) {
 	b.Queue(`
 		INSERT INTO tellhook.idempotency_keys (team_id, route, key, resource_id, fingerprint)
 		SELECT $1, $2, k.key, k.resource_id, k.fingerprint
-		FROM unnest($3::text[], $4::text[], $5::bytea[]) AS k (key, resource_id, fingerprint)`,
+		FROM unnest($3::text[], $4::text[], $5::bytea[]) AS k (key, resource_id, fingerprint)
+		ON CONFLICT (team_id, route, key) DO UPDATE -- its time is over
+			SET fingerprint = excluded.fingerprint, resource_id = excluded.resource_id, created_at = excluded.created_at`,
 		p.teamID, routeEvents, keys, events, fingerprints)
 }

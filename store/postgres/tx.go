@@ -63,16 +63,17 @@ func (s *Store) once(ctx context.Context, f func(context.Context, *pgxpool.Conn)
 	return f(ctx, conn)
 }
 
-// begin statements of transactions.
+// begin statements of transactions. Each statement must see what others have
+// committed before it, whatever isolation the database defaults to.
 const (
-	plain = "BEGIN"
+	plain = "BEGIN ISOLATION LEVEL READ COMMITTED"
 	// queue is for the statements that take work by an index's order. Where one
 	// webhook dominates the statistics the planner expects no rows at all and
 	// turns to sequential scans, or sorts everything that is due.
-	queue = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;" +
+	queue = plain + "; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;" +
 		"SET LOCAL enable_incremental_sort = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
 	// large is for one statement over as many rows as there may be.
-	large = "BEGIN; SET LOCAL statement_timeout = '14s'"
+	large = plain + "; SET LOCAL statement_timeout = '14s'"
 )
 
 // tx runs f in one transaction that was begun by the statement begin. f may run

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -86,14 +87,17 @@ func (s *Store) ownersArgs(w *store.Webhook) ([]any, error) {
 	}, nil
 }
 
-// encodeJSON answers nil for an empty map.
+// encodeJSON answers nil for an empty map. It escapes nothing for HTML: a
+// filter's values stay as they came.
 func encodeJSON[M ~map[string]V, V any](m M) (*string, error) {
 	if len(m) == 0 {
 		return nil, nil
 	}
-	b, err := json.Marshal(m)
-	text := string(b)
-	return &text, err
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(m)
+	return new(strings.TrimSuffix(b.String(), "\n")), err
 }
 
 func decodeJSON(b []byte, into any) error {

@@ -49,12 +49,17 @@ func (s *Store) CreateWebhook(ctx context.Context, teamID string, w *store.Webho
 	return stored, created, nil
 }
 
-// remember stores id under an idempotency key, or answers the id that is
-// stored there. It waits for a transaction that is storing one.
+// remember stores id under an idempotency key, also over one whose time is over,
+// or answers the id that is stored there. It waits for a transaction that is
+// storing one.
 func remember(ctx context.Context, tx pgx.Tx, teamID, route string, idem *store.Idempotency, id string) (string, error) {
 	tag, err := tx.Exec(ctx, `
-		INSERT INTO tellhook.idempotency_keys (team_id, route, key, fingerprint, resource_id)
-		VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`, teamID, route, idem.Key, idem.Fingerprint, id)
+		INSERT INTO tellhook.idempotency_keys AS k (team_id, route, key, fingerprint, resource_id)
+		VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (team_id, route, key) DO UPDATE
+			SET fingerprint = excluded.fingerprint, resource_id = excluded.resource_id, created_at = excluded.created_at
+			WHERE k.created_at <= clock_timestamp() - $6::interval`,
+		teamID, route, idem.Key, idem.Fingerprint, id, store.IdempotencyTTL)
 	if err != nil || tag.RowsAffected() == 1 {
 		return id, err
 	}
@@ -119,46 +124,35 @@ func (s *Store) ListWebhooks(ctx context.Context, teamID string, q store.Webhook
 	if q.Kind == "" {
 		q.Kind = store.KindWebhook
 	}
-	rows, err := query(ctx, s, scanWebhook, `
-		SELECT `+webhookColumns+` FROM tellhook.webhooks
-		WHERE team_id = $1 AND ($2 = '' OR id < $2) AND kind = $3
-			AND ($4 = '' OR status = $4) AND ($5 = '' OR health = $5)
-			AND ($6::text[] IS NULL OR events && $6)
-			AND ($7 = '' OR strpos(lower(url), lower($7)) > 0 OR strpos(lower(description), lower($7)) > 0 OR strpos(id, lower($7)) > 0)
-		ORDER BY id DESC LIMIT $8`,
-		teamID, before, q.Kind, q.Status, q.Health, patterns(q.Event), q.Search, q.Rows()+1)
-	if err != nil {
-		return none, err
+	batch := q.Rows() + 1
+	if q.Search != "" || q.Event != "" {
+		batch = 500 // most may not match
 	}
-	list := make([]store.Webhook, len(rows))
-	for i := range rows {
-		w, err := s.open(&rows[i])
+	var found []store.Webhook
+	for more := true; more && len(found) <= q.Rows(); {
+		rows, err := query(ctx, s, scanWebhook, `
+			SELECT `+webhookColumns+` FROM tellhook.webhooks
+			WHERE team_id = $1 AND ($2 = '' OR id < $2) AND kind = $3 AND ($4 = '' OR status = $4) AND ($5 = '' OR health = $5)
+			ORDER BY id DESC LIMIT $6`, teamID, before, q.Kind, q.Status, q.Health, batch)
 		if err != nil {
-			return none, translate(err)
+			return none, err
 		}
-		w.Secrets = nil
-		list[i] = *w
-	}
-	return store.PageOf(q.Page, kind, list, func(w *store.Webhook) string { return w.ID }), nil
-}
-
-// patterns are all that Webhook.Events may hold to cover one of the types (see
-// store.Covers); nil for no type.
-func patterns(types ...string) []string {
-	var all []string
-	for _, name := range types {
-		if name == "" {
-			continue
+		if more = len(rows) == batch; more {
+			before = rows[batch-1].ID
 		}
-		all = append(all, name)
-		if store.Covers("*", name) {
-			all = append(all, "*")
-		}
-		for i := range name {
-			all = append(all, name[:i+1]+"*")
+		for i := range rows {
+			if len(found) > q.Rows() || !q.Finds(&rows[i].Webhook) {
+				continue
+			}
+			w, err := s.open(&rows[i])
+			if err != nil {
+				return none, err
+			}
+			w.Secrets = nil
+			found = append(found, *w)
 		}
 	}
-	return all
+	return store.PageOf(q.Page, kind, found, func(w *store.Webhook) string { return w.ID }), nil
 }
 
 var errRefused = errors.New("refused by change")

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/tellhook/tellhook/store"
@@ -129,8 +128,7 @@ func (s *Store) GetWebhook(ctx context.Context, teamID, id string) (*store.Webho
 	return s.findWebhook(ctx, s.reader, teamID, id)
 }
 
-// ListWebhooks implements store.Store. Event and Search are matched here rather
-// than in SQL, so that they mean the same as everywhere else in Go.
+// ListWebhooks implements store.Store.
 func (s *Store) ListWebhooks(ctx context.Context, teamID string, q store.WebhookQuery) (store.List[store.Webhook], error) {
 	var none store.List[store.Webhook]
 	after, err := q.Position("webhooks")
@@ -158,7 +156,7 @@ func (s *Store) ListWebhooks(ctx context.Context, teamID string, q store.Webhook
 		if err != nil {
 			return none, translate(err)
 		}
-		if !matches(&row.Webhook, &q) {
+		if !q.Finds(&row.Webhook) {
 			continue
 		}
 		w, err := s.open(&row)
@@ -172,15 +170,6 @@ func (s *Store) ListWebhooks(ctx context.Context, teamID string, q store.Webhook
 		return none, translate(err)
 	}
 	return store.PageOf(q.Page, "webhooks", found, func(w *store.Webhook) string { return w.ID }), nil
-}
-
-func matches(w *store.Webhook, q *store.WebhookQuery) bool {
-	if q.Event != "" && !w.Subscribes(q.Event) {
-		return false
-	}
-	search := strings.ToLower(q.Search)
-	return strings.Contains(strings.ToLower(w.URL), search) ||
-		strings.Contains(strings.ToLower(w.Description), search) || strings.Contains(w.ID, search)
 }
 
 // UpdateWebhook implements store.Store. change runs inside the transaction, so

@@ -116,6 +116,17 @@ var keyTests = []test{
 		f.must(err)
 		f.equal("FindKey after UpdateKey", found, k)
 	}},
+	{"ScopesAreSorted", func(f *fixture) {
+		mixed := []store.Scope{store.ScopeWebhooksRead, store.ScopeEventsWrite}
+		k, _ := key("mixed")
+		k.Scopes = mixed
+		made, err := f.s.CreateKey(f.ctx(), f.team, k)
+		f.must(err)
+		f.equal("scopes of CreateKey", made.Scopes, []store.Scope{store.ScopeEventsWrite, store.ScopeWebhooksRead})
+		changed, err := f.s.UpdateKey(f.ctx(), f.team, made.ID, store.KeyPatch{Scopes: &mixed})
+		f.must(err)
+		f.equal("scopes of UpdateKey", changed.Scopes, made.Scopes)
+	}},
 	{"RevokeIsForGood", func(f *fixture) {
 		k := f.addKey(f.team, "old")
 		first, err := f.s.RevokeKey(f.ctx(), f.team, k.ID)

@@ -19,7 +19,7 @@ var errChange = errors.New("refused by the caller")
 func fullHook() *store.Webhook {
 	w := hook("https://example.com/in?a=1", "scan.*", "form_submit")
 	w.Description = "with all, ünïcode and 100% too"
-	w.Filter = store.Filter{"country": json.RawMessage(`["DE","AT"]`), "n": json.RawMessage(`42`)}
+	w.Filter = store.Filter{"country": json.RawMessage(`["DE","AT"]`), "n": json.RawMessage(`42`), "text": json.RawMessage(`"<&>"`)}
 	w.Metadata = map[string]string{"owner": "ops"}
 	w.Headers = map[string]string{"Authorization": "Bearer topsecret", "X-Tenant": "7"}
 	w.RateLimit = new(5)
@@ -91,7 +91,7 @@ var webhookTests = []test{
 		star := f.addHook(hook("https://one.example/STAR", "*")).ID
 		prefix := f.addHook(hook("https://two.example/a_b", "scan.*")).ID
 		described := hook("https://three.example/", "form_submit", store.TypeWebhookFailing)
-		described.Description = "100% for Billing"
+		described.Description = "100% for Billing, Île-de-France"
 		form := f.addHook(described).ID
 		sub := hook("https://four.example/", "*")
 		sub.Kind = store.KindSubscription
@@ -106,6 +106,7 @@ var webhookTests = []test{
 			{"kind", store.WebhookQuery{Kind: store.KindSubscription}, []string{subscription}},
 			{"search URL, other case", store.WebhookQuery{Search: "/star"}, []string{star}},
 			{"search description", store.WebhookQuery{Search: "bILLing"}, []string{form}},
+			{"search beyond ASCII, other case", store.WebhookQuery{Search: "îLE"}, []string{form}},
 			{"search id", store.WebhookQuery{Search: star}, []string{star}},
 			{"percent is no wildcard", store.WebhookQuery{Search: "%"}, []string{form}},
 			{"underscore is no wildcard", store.WebhookQuery{Search: "a_b"}, []string{prefix}},
