@@ -28,6 +28,9 @@ const (
 const hardStop = 14*time.Second + 800*time.Millisecond
 
 func main() {
+	// A reader of stdout or stderr that goes away must not end the process in
+	// the middle of a delivery: the write fails, and what runs is drained.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, func() {
 		stop() // the first signal drains; a second one ends the process at once
