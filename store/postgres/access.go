@@ -17,7 +17,7 @@ func scanTeam(row pgx.CollectableRow) (t store.Team, err error) {
 
 // CreateTeam makes a team.
 func (s *Store) CreateTeam(ctx context.Context, name string, externalID *string) (*store.Team, error) {
-	list, err := query(ctx, s, scanTeam, `
+	team, err := insert(ctx, s, scanTeam, `
 		INSERT INTO tellhook.teams (id, name, external_id) VALUES ($1, $2, $3)
 		RETURNING `+teamColumns, store.NewID(store.PrefixTeam), name, externalID)
 	switch {
@@ -28,7 +28,7 @@ func (s *Store) CreateTeam(ctx context.Context, name string, externalID *string)
 	case err != nil:
 		return nil, err
 	}
-	return &list[0], nil
+	return &team, nil
 }
 
 // ListTeams answers teams, newest first.

@@ -43,11 +43,11 @@ func texts[T ~string](list []T) []string {
 
 // CreateKey stores k with a new id.
 func (s *Store) CreateKey(ctx context.Context, teamID string, k store.APIKey) (*store.APIKey, error) {
-	list, err := query(ctx, s, scanKey, insertKey, keyArgs(teamID, &k)...)
+	made, err := insert(ctx, s, scanKey, insertKey, keyArgs(teamID, &k)...)
 	if err != nil {
 		return nil, keyError(err, teamID)
 	}
-	return &list[0], nil
+	return &made, nil
 }
 
 func keyError(err error, teamID string) error {

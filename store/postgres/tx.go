@@ -99,7 +99,7 @@ func (s *Store) tx(ctx context.Context, begin string, f func(context.Context, pg
 	})
 }
 
-// query collects the rows of one statement.
+// query collects the rows of one statement. It may run twice: see insert.
 func query[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) (list []T, err error) {
 	err = s.call(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
 		rows, _ := conn.Query(ctx, sql, args...) // CollectRows answers its error
@@ -107,6 +107,17 @@ func query[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql stri
 		return err
 	})
 	return list, err
+}
+
+// insert answers the row that one INSERT returns. It is a transaction, so that a
+// lost answer to the COMMIT is known from one to the INSERT, which may run again.
+func insert[T any](ctx context.Context, s *Store, scan pgx.RowToFunc[T], sql string, args ...any) (row T, err error) {
+	err = s.tx(ctx, plain, func(ctx context.Context, tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, sql, args...)
+		row, err = pgx.CollectExactlyOneRow(rows, scan)
+		return err
+	})
+	return row, err
 }
 
 // one is query for a row by its identity: none is CodeNotFound, in words that
