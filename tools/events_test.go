@@ -207,11 +207,12 @@ func TestDeliveries(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", path, diff)
 		}
 	}
-	for _, path := range []string{"/deliveries?status=failed", "/webhooks/whk_none/deliveries", "/deliveries?since=2999-01-01T00:00:00Z"} {
+	for _, path := range []string{"/deliveries?status=failed", "/deliveries?webhook_id=whk_none", "/deliveries?since=2999-01-01T00:00:00Z"} {
 		if rows := f.call(http.MethodGet, path, "").ok(http.StatusOK)["data"].([]any); len(rows) != 0 {
 			t.Errorf("%s: %d rows", path, len(rows))
 		}
 	}
+	f.call(http.MethodGet, "/webhooks/whk_none/deliveries", "").problem(http.StatusNotFound, store.CodeNotFound, "id", "whk_none", "list_webhooks")
 	f.call(http.MethodGet, "/webhooks/"+hookID+"/deliveries?webhook_id=x", "").problem(http.StatusBadRequest, store.CodeInvalid, "webhook_id")
 
 	attempts := f.call(http.MethodGet, "/deliveries/"+id, "").ok(http.StatusOK)["attempts"].([]any)

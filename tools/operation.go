@@ -33,7 +33,8 @@ type Operation struct {
 
 	Method string // REST
 	Path   string // below /api/v1, with {name} for path parameters
-	// Nested is a second path for the same operation; its {id} fills NestedArg.
+	// Nested is a second path for the same operation, below a webhook; its {id}
+	// fills NestedArg, and the webhook must be there.
 	Nested, NestedArg string
 	Status            int         // of success
 	Scope             store.Scope // empty: any key

@@ -3,6 +3,7 @@ package tools
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -67,8 +68,9 @@ func noRoute(w http.ResponseWriter, r *http.Request, mux *http.ServeMux) {
 }
 
 // route serves one operation; nestedArg is the argument that the path's {id}
-// fills on its nested path.
+// fills on its nested path, which is below a webhook.
 func (t *Tools) route(o *Operation, nestedArg string) http.Handler {
+	parent := t.ops[slices.IndexFunc(t.ops, func(o *Operation) bool { return o.Name == "get_webhook" })]
 	limit := max(minBodyLimit, int64(2*t.config.MaxEventBytes)) // with room for insignificant space
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := t.actingCaller(r)
@@ -85,7 +87,14 @@ func (t *Tools) route(o *Operation, nestedArg string) http.Handler {
 			WriteError(w, r, err)
 			return
 		}
-		result, err := o.Call(WithCaller(r.Context(), c), args)
+		ctx := WithCaller(r.Context(), c)
+		if nestedArg != "" { // what is not there has no list, not even an empty one
+			_, err = parent.Call(ctx, Args{"id": args[nestedArg]})
+		}
+		var result any
+		if err == nil {
+			result, err = o.Call(ctx, args)
+		}
 		if err != nil {
 			WriteError(w, r, err)
 			return
