@@ -64,12 +64,3 @@ func PageOf[T any](p Page, kind string, rows []T, key func(*T) string) List[T] {
 	}
 	return list
 }
-
-// Clip cuts s to at most n bytes, on a rune boundary, and marks the cut; for
-// quoting what came in an error.
-func Clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	return strings.ToValidUTF8(s[:n], "") + "…"
-}

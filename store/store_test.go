@@ -229,3 +229,14 @@ func TestSameContent(t *testing.T) {
 		t.Error("two requests share a fingerprint")
 	}
 }
+
+func TestNearest(t *testing.T) {
+	known := []string{"scan", "scan.created", "form_submit"}
+	for name, want := range map[string]string{
+		"scam": "scan", "scan.create": "scan.created", "form-submit": "form_submit", "": "", "webhook": "", "x": "", strings.Repeat("s", 1<<20): "",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("Nearest(%.20q) = %q, want %q", name, got, want)
+		}
+	}
+}

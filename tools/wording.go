@@ -254,36 +254,8 @@ func lowerFirst(s string) string {
 
 // didYouMean suggests the nearest known name, in brackets, where one is near.
 func didYouMean(name string, known []string) string {
-	best, distance := "", len(name)
-	for _, k := range known {
-		d := editDistance(store.Clip(name, 100), k)
-		if d < distance && d < len(k) && d <= len(k)/3+1 {
-			best, distance = k, d
-		}
+	if meant := store.Nearest(name, known); meant != "" {
+		return fmt.Sprintf(" (did you mean %q?)", meant)
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
-}
-
-// editDistance counts the bytes to insert, delete or replace (Levenshtein).
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := diagonal
-			if a[i] != b[j] {
-				replace++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replace, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }

@@ -139,21 +139,22 @@ func readSecret(path string) (string, error) {
 
 // unknown finds the TELLHOOK_ variables that nothing reads.
 func (c *Config) unknown(env environment) faults {
-	var known []string
+	var known []string // without the prefix, which says nothing of what was meant
 	for _, s := range c.settings {
-		known = append(known, s.name)
+		known = append(known, strings.TrimPrefix(s.name, prefix))
 		if s.secret {
-			known = append(known, s.name+fileSuffix)
+			known = append(known, strings.TrimPrefix(s.name+fileSuffix, prefix))
 		}
 	}
 	var found faults
 	for name, value := range env {
-		if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) || ignored(name, value) {
+		rest, ours := strings.CutPrefix(name, prefix)
+		if !ours || slices.Contains(known, rest) || ignored(name, value) {
 			continue
 		}
 		fault := name + ": unknown variable"
-		if meant := nearest(name, known); meant != "" {
-			fault += "; did you mean " + meant + "?"
+		if meant := store.Nearest(rest, known); meant != "" {
+			fault += "; did you mean " + prefix + meant + "?"
 		} else {
 			fault += "; `tellhook config` lists those there are"
 		}

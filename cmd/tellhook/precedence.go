@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 )
 
@@ -30,7 +31,7 @@ func (a *app) precede() (release func(), err error) {
 func (a *app) whileNoneServes(ctx context.Context, fn func(context.Context) error) error {
 	path := a.cfg.Database.path + servingSuffix
 	for ctx.Err() == nil {
-		served, err := lockedShared(path)
+		served, err := isServed(path)
 		if err != nil {
 			return err
 		}
@@ -44,6 +45,19 @@ func (a *app) whileNoneServes(ctx context.Context, fn func(context.Context) erro
 	return nil
 }
 
+// isServed asks more than once: to ask is to hold the lock for an instant, in
+// which another stdio process is told the same as while a service runs.
+func isServed(path string) (bool, error) {
+	for range 3 {
+		locked, err := lockedShared(path)
+		if !locked || err != nil {
+			return false, err
+		}
+		time.Sleep(rand.N(5 * time.Millisecond))
+	}
+	return true, nil
+}
+
 func (a *app) untilServed(ctx context.Context, path string, fn func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -52,7 +66,7 @@ func (a *app) untilServed(ctx context.Context, path string, fn func(context.Cont
 		defer stop()
 		for ctx.Err() == nil {
 			pause(ctx)
-			if served, err := lockedShared(path); served || err != nil {
+			if served, err := isServed(path); served || err != nil {
 				failed <- err
 				return
 			}

@@ -235,37 +235,3 @@ func masterKeys(text string) (string, error) {
 	_, err := seal.Parse(text)
 	return text, err
 }
-
-// nearest answers the known name that was probably meant, or "". Their common
-// prefix does not count.
-func nearest(name string, known []string) string {
-	name = strings.TrimPrefix(name, prefix)
-	best, bestDistance := "", len(name)/3+1
-	for _, k := range known {
-		if d := editDistance(name, strings.TrimPrefix(k, prefix)); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
