@@ -111,15 +111,11 @@ func (f *mcpFront) streamable(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *mcpFront) post(w http.ResponseWriter, r *http.Request, modern bool) {
-	body, err := f.server.readBody(w, r)
+	m, err := f.peek(w, r)
 	if err != nil {
 		tools.WriteError(w, r, err)
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	var m envelope
-	_ = json.Unmarshal(body, &m) // what is wrong with it is the library's to say
-	noteMessage(r, m)
 	modern = modern || mcp.IsModernProtocol(m.Params.Meta.ProtocolVersion())
 
 	switch {
@@ -202,24 +198,29 @@ func (f *mcpFront) message(w http.ResponseWriter, r *http.Request) {
 		tools.WriteError(w, r, err)
 		return
 	}
-	body, err := f.server.readBody(w, r)
-	if err != nil {
+	if _, err := f.peek(w, r); err != nil {
 		tools.WriteError(w, r, err)
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	var m envelope
-	_ = json.Unmarshal(body, &m) // what is wrong with it is the library's to say
-	noteMessage(r, m)
 	f.sse.MessageHandler().ServeHTTP(w, r)
 }
 
-func noteMessage(r *http.Request, m envelope) {
+// peek reads a message for what the front and the log need of it, and leaves it
+// to be read again. What is wrong with it is the library's to say.
+func (f *mcpFront) peek(w http.ResponseWriter, r *http.Request) (envelope, error) {
+	var m envelope
+	body, err := f.server.readBody(w, r)
+	if err != nil {
+		return m, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	_ = json.Unmarshal(body, &m)
 	seen := exchangeOf(r.Context())
 	seen.method = m.Method
 	if m.Method == string(mcp.MethodToolsCall) {
 		seen.tool = m.Params.Name
 	}
+	return m, nil
 }
 
 // readBody reads a message whole, within the limits; the library has none.

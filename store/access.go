@@ -73,6 +73,26 @@ type KeyPatch struct {
 	ExpiresAt **time.Time
 }
 
+// Apply changes k; a revoked key is CodeConflict.
+func (p KeyPatch) Apply(k *APIKey) error {
+	if k.RevokedAt != nil {
+		return Errorf(CodeConflict, "", "key %s is revoked, for good; make a new key", k.ID)
+	}
+	if p.Name != nil {
+		k.Name = *p.Name
+	}
+	if p.Scopes != nil {
+		k.Scopes = slices.Sorted(slices.Values(*p.Scopes))
+	}
+	if p.Tools != nil {
+		k.Tools = *p.Tools
+	}
+	if p.ExpiresAt != nil {
+		k.ExpiresAt = *p.ExpiresAt
+	}
+	return nil
+}
+
 // KeyPrefixLen is how many characters of a key are stored and shown.
 const KeyPrefixLen = 12
 

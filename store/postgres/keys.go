@@ -133,24 +133,7 @@ func (s *Store) AuthenticateKey(ctx context.Context, hash [sha256.Size]byte) (*s
 
 // UpdateKey changes a key.
 func (s *Store) UpdateKey(ctx context.Context, teamID, keyID string, patch store.KeyPatch) (*store.APIKey, error) {
-	return s.changeKey(ctx, teamID, keyID, func(k *store.APIKey) error {
-		if k.RevokedAt != nil {
-			return store.Errorf(store.CodeConflict, "", "key %s is revoked, for good; make a new key", k.ID)
-		}
-		if patch.Name != nil {
-			k.Name = *patch.Name
-		}
-		if patch.Scopes != nil {
-			k.Scopes = slices.Sorted(slices.Values(*patch.Scopes))
-		}
-		if patch.Tools != nil {
-			k.Tools = *patch.Tools
-		}
-		if patch.ExpiresAt != nil {
-			k.ExpiresAt = *patch.ExpiresAt
-		}
-		return nil
-	})
+	return s.changeKey(ctx, teamID, keyID, patch.Apply)
 }
 
 // RevokeKey revokes a key for good.
