@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // On one embedded database a service (serve, dispatch) and stdio processes may
@@ -31,59 +34,61 @@ func (a *app) precede() (release func(), err error) {
 func (a *app) whileNoneServes(ctx context.Context, fn func(context.Context) error) error {
 	path := a.cfg.Database.path + servingSuffix
 	for ctx.Err() == nil {
-		served, err := isServed(path)
+		served, err := isServed(ctx, path)
 		if err != nil {
 			return err
 		}
 		if !served {
-			if err := a.untilServed(ctx, path, fn); err != nil {
+			if err := untilServed(ctx, path, fn); err != nil {
 				return err
 			}
 		}
-		pause(ctx)
+		pause(ctx, precedencePoll)
 	}
 	return nil
 }
 
 // isServed asks more than once: to ask is to hold the lock for an instant, in
 // which another stdio process is told the same as while a service runs.
-func isServed(path string) (bool, error) {
+func isServed(ctx context.Context, path string) (bool, error) {
 	for range 3 {
 		locked, err := lockedShared(path)
 		if !locked || err != nil {
 			return false, err
 		}
-		time.Sleep(rand.N(5 * time.Millisecond))
+		pause(ctx, rand.N(5*time.Millisecond)) //nolint:gosec // spreads the askers, hides nothing
 	}
 	return true, nil
 }
 
-func (a *app) untilServed(ctx context.Context, path string, fn func(context.Context) error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	failed := make(chan error, 1)
-	go func() {
-		defer stop()
-		for ctx.Err() == nil {
-			pause(ctx)
-			if served, err := isServed(path); served || err != nil {
-				failed <- err
-				return
+var errServed = errors.New("a service dispatches")
+
+// untilServed runs fn until a service dispatches.
+func untilServed(ctx context.Context, path string, fn func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return fn(ctx) })
+	g.Go(func() error {
+		for {
+			pause(ctx, precedencePoll)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if served, err := isServed(ctx, path); err != nil {
+				return err
+			} else if served {
+				return errServed
 			}
 		}
-		failed <- nil
-	}()
-	err := fn(ctx)
-	stop()
-	if lockErr := <-failed; err == nil {
-		err = lockErr
+	})
+	if err := g.Wait(); !errors.Is(err, errServed) {
+		return err
 	}
-	return err
+	return nil
 }
 
-func pause(ctx context.Context) {
+func pause(ctx context.Context, wait time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(precedencePoll):
+	case <-time.After(wait):
 	}
 }
