@@ -68,17 +68,14 @@ func untilServed(ctx context.Context, path string, fn func(context.Context) erro
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return fn(ctx) })
 	g.Go(func() error {
-		for {
-			pause(ctx, precedencePoll)
-			if ctx.Err() != nil {
-				return nil
-			}
+		for pause(ctx, precedencePoll); ctx.Err() == nil; pause(ctx, precedencePoll) {
 			if served, err := isServed(ctx, path); err != nil {
 				return err
 			} else if served {
 				return errServed
 			}
 		}
+		return nil
 	})
 	if err := g.Wait(); !errors.Is(err, errServed) {
 		return err
