@@ -41,7 +41,7 @@ func (dispatchCmd) Run(ctx context.Context, a *app) error {
 
 // dispatch sends deliveries as a service does: stdio processes leave them to it.
 func (a *app) dispatch(ctx context.Context, s store.Store) error {
-	release, err := a.precede()
+	release, err := a.precede(ctx)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func TestDiskFull(t *testing.T) {
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	s, path, team, _ := fresh(t)
-	other, err := connect(path, 1, "immediate")
+	other, err := connect(path, 1, busyTimeout, "immediate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestDurable(t *testing.T) {
 		{s.writer, "journal_mode", "wal"},
 		{s.writer, "synchronous", "2"}, // FULL
 		{s.writer, "foreign_keys", "1"},
-		{s.writer, "busy_timeout", "5000"},
+		{s.writer, "busy_timeout", "20"}, // see begin
 		{s.reader, "query_only", "1"},
 		{s.reader, "busy_timeout", "5000"},
 	} {

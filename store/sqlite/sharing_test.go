@@ -1,10 +1,13 @@
 package sqlite_test
 
 import (
+	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,5 +107,100 @@ func TestTwoStoresOneFile(t *testing.T) {
 	}
 	if len(taken) != total {
 		t.Errorf("%d of %d deliveries claimed", len(taken), total)
+	}
+}
+
+// TestBusyStoreStarvesNobody writes without a pause in one store and looks how
+// long a few writes of another take: SQLite alone would look for the lock every
+// 100 ms, and nearly always find it taken.
+func TestBusyStoreStarvesNobody(t *testing.T) {
+	t.Parallel()
+	path, key := filepath.Join(t.TempDir(), "tellhook.db"), seal.GenerateKey()
+	busy, other := openAt(t, path, key), openAt(t, path, key)
+	team := defaultTeam(t, busy)
+	batch := slices.Repeat([]store.Publish{{Type: "a", Data: json.RawMessage(`{}`)}}, 100)
+	stop, begun := make(chan struct{}), make(chan struct{}, 1)
+	var writers sync.WaitGroup
+	defer func() { close(stop); writers.Wait() }()
+	for range 8 {
+		writers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := busy.PublishEvents(context.WithoutCancel(t.Context()), team, batch); err != nil {
+					t.Errorf("the busy store itself: %v", err)
+					return
+				}
+				select {
+				case begun <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	<-begun
+	var longest time.Duration
+	for range 30 {
+		time.Sleep(20 * time.Millisecond) // the busy store gets going again
+		began := time.Now()
+		publish(t, other, team, `{}`)
+		longest = max(longest, time.Since(began))
+	}
+	t.Logf("longest write: %v", longest)
+	if longest > time.Second {
+		t.Errorf("a write beside a busy store took %v", longest)
+	}
+}
+
+// TestStoppedWriterStopsNobody holds the turn as a process does that was stopped
+// in it.
+func TestStoppedWriterStopsNobody(t *testing.T) {
+	t.Parallel()
+	path, key := filepath.Join(t.TempDir(), "tellhook.db"), seal.GenerateKey()
+	s := openAt(t, path, key)
+	f, err := os.OpenFile(path+"-turn", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, s, defaultTeam(t, s), `{}`)
+}
+
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tellhook.db")
+	announced := func() bool {
+		t.Helper()
+		is, err := sqlite.Announced(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	if announced() {
+		t.Error("announced before anybody did")
+	}
+	var releases []func()
+	for range 2 { // a serve and a dispatch
+		release, err := sqlite.Announce(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases = append(releases, release)
+	}
+	for _, release := range releases {
+		if !announced() {
+			t.Error("not announced while one dispatches")
+		}
+		release()
+	}
+	if announced() {
+		t.Error("announced after all have ended")
 	}
 }

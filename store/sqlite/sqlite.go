@@ -32,8 +32,9 @@ import (
 var migrations embed.FS
 
 const (
-	busyTimeout = 5 * time.Second // wait for another process's write
-	readers     = 4               // connections of the read pool
+	busyTimeout = 5 * time.Second       // wait for another process's write
+	busyLook    = 20 * time.Millisecond // of SQLite's own waiting for it, see begin
+	readers     = 4                     // connections of the read pool
 )
 
 // Config says what Open opens.
@@ -47,6 +48,7 @@ type Config struct {
 // Store is a store.Store on one SQLite file.
 type Store struct {
 	writer          *sql.DB // one connection: writers of this process queue here, not in SQLite
+	turns           *turns  // of the writers of all processes
 	reader          *sql.DB // query_only
 	keys            *seal.Keyring
 	deriveFirstScan bool
@@ -70,11 +72,14 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("make the database file: %w", err)
 	}
 	s := &Store{keys: c.Keys, deriveFirstScan: c.DeriveFirstScan, log: c.Log, listeners: map[chan struct{}]struct{}{}}
-	if s.writer, err = connect(path, 1, "immediate", "synchronous(FULL)", "foreign_keys(1)"); err != nil {
+	if s.turns, err = openTurns(path); err != nil {
 		return nil, err
 	}
-	if s.reader, err = connect(path, readers, "deferred", "query_only(1)"); err != nil {
-		return nil, errors.Join(err, s.writer.Close())
+	if s.writer, err = connect(path, 1, busyLook, "immediate", "synchronous(FULL)", "foreign_keys(1)"); err != nil {
+		return nil, errors.Join(err, s.turns.file.Close())
+	}
+	if s.reader, err = connect(path, readers, busyTimeout, "deferred", "query_only(1)"); err != nil {
+		return nil, errors.Join(err, s.writer.Close(), s.turns.file.Close())
 	}
 	for _, step := range []func(context.Context) error{s.useWAL, s.migrate, s.initialise, s.checkKeys} {
 		if err := step(ctx); err != nil {
@@ -106,9 +111,10 @@ func makeFile(path string) error {
 	return f.Close()
 }
 
-// connect opens a pool; lock says how its transactions begin.
-func connect(path string, conns int, lock string, pragmas ...string) (*sql.DB, error) {
-	q := url.Values{"_txlock": {lock}, "_pragma": pragmas, "_busy_timeout": {strconv.FormatInt(busyTimeout.Milliseconds(), 10)}, "_dqs": {"0"}}
+// connect opens a pool of which each call waits for other processes up to busy;
+// lock says how its transactions begin.
+func connect(path string, conns int, busy time.Duration, lock string, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"_txlock": {lock}, "_pragma": pragmas, "_busy_timeout": {strconv.FormatInt(busy.Milliseconds(), 10)}, "_dqs": {"0"}}
 	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: q.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
@@ -151,11 +157,12 @@ func (s *Store) migrate(ctx context.Context) error {
 // that starts at the same time can have been in its way: SQLITE_ERROR says, among
 // other things, that a table exists already.
 func persist(ctx context.Context, step func() error) error {
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
+	wait, deadline := 10*time.Millisecond, time.Now().Add(busyTimeout)
+	for ; ; wait = min(2*wait, 50*time.Millisecond) {
 		err := step()
 		var e *sqlite.Error
 		raced := errors.As(err, &e) && slices.Contains([]int{sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_ERROR}, primary(e))
-		if !raced || wait > busyTimeout/4 {
+		if !raced || time.Now().After(deadline) {
 			return err
 		}
 		select {
@@ -213,12 +220,17 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements store.Store.
 func (s *Store) Close() error {
-	return errors.Join(s.reader.Close(), s.writer.Close())
+	return errors.Join(s.reader.Close(), s.writer.Close(), s.turns.file.Close())
 }
 
 // write runs fn in a transaction that holds the write lock from its beginning.
 func (s *Store) write(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	conn, err := s.writer.Conn(ctx)
+	if err != nil {
+		return translate(err)
+	}
+	defer func() { _ = conn.Close() }() // back into the pool
+	tx, err := s.begin(ctx, conn)
 	if err != nil {
 		return translate(err)
 	}
@@ -227,6 +239,23 @@ func (s *Store) write(ctx context.Context, fn func(*sql.Tx) error) error {
 		return translate(err)
 	}
 	return translate(tx.Commit())
+}
+
+// begin waits for its turn and then for the write lock, which SQLite looks for
+// about every 5 ms within busyLook, and only every 100 ms after it.
+func (s *Store) begin(ctx context.Context, conn *sql.Conn) (*sql.Tx, error) {
+	pass, err := s.turns.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer pass()
+	for deadline := time.Now().Add(busyTimeout); ; {
+		tx, err := conn.BeginTx(ctx, nil)
+		var theirs *sqlite.Error
+		if err == nil || !errors.As(err, &theirs) || primary(theirs) != sqlite3.SQLITE_BUSY || time.Now().After(deadline) {
+			return tx, err
+		}
+	}
 }
 
 // translate gives an error of the driver its code, by SQLite's result code. An
