@@ -76,10 +76,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	if s.writer, err = connect(path, 1, busyLook, "immediate", "synchronous(FULL)", "foreign_keys(1)"); err != nil {
-		return nil, errors.Join(err, s.turns.file.Close())
+		return nil, errors.Join(err, s.turns.close())
 	}
 	if s.reader, err = connect(path, readers, busyTimeout, "deferred", "query_only(1)"); err != nil {
-		return nil, errors.Join(err, s.writer.Close(), s.turns.file.Close())
+		return nil, errors.Join(err, s.writer.Close(), s.turns.close())
 	}
 	for _, step := range []func(context.Context) error{s.useWAL, s.migrate, s.initialise, s.checkKeys} {
 		if err := step(ctx); err != nil {
@@ -220,7 +220,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements store.Store.
 func (s *Store) Close() error {
-	return errors.Join(s.reader.Close(), s.writer.Close(), s.turns.file.Close())
+	return errors.Join(s.reader.Close(), s.writer.Close(), s.turns.close())
 }
 
 // write runs fn in a transaction that holds the write lock from its beginning.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -35,6 +36,14 @@ func openTurns(path string) (*turns, error) {
 // maxTurnWait is how long a turn is waited for. Turns are a courtesy: where a
 // process was stopped in its turn, the others write out of turn.
 const maxTurnWait = time.Second
+
+// close may be called twice, as of every part of a Store.
+func (t *turns) close() error {
+	if err := t.file.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // take waits until it is this store's turn. pass ends the turn.
 func (t *turns) take(ctx context.Context) (pass func(), err error) {
