@@ -63,7 +63,7 @@ func (e Egress) checkParts(u *url.URL) error {
 	case u.Scheme == "http" && !e.AllowHTTP:
 		return invalidURL("it begins with http://, and deliveries need https (an operator can allow http with TELLHOOK_ALLOW_HTTP)")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return invalidURL("deliveries need https, and it does not begin with https://")
+		return invalidURL("deliveries need https, and %q does not begin with https://", store.Clip(u.String(), 60))
 	case u.User != nil:
 		return invalidURL("it holds a user name or password before an @; send credentials as a custom header instead")
 	case u.Hostname() == "":
@@ -88,7 +88,8 @@ func (e Egress) canonicalHost(host string) (string, error) {
 	}
 	name, err := names.ToASCII(host)
 	name = strings.TrimSuffix(name, ".") // after the mapping, which also makes dots
-	if err != nil || !validName(name) {
+	again, roundErr := names.ToASCII(name)
+	if err != nil || roundErr != nil || again != name || !validName(name) { // what is not its own form would be refused at each send
 		return "", invalidURL("its host %q is not a valid name", store.Clip(host, 60))
 	}
 	if numeric(name) {
