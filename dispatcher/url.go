@@ -63,7 +63,7 @@ func (e Egress) checkParts(u *url.URL) error {
 	case u.Scheme == "http" && !e.AllowHTTP:
 		return invalidURL("it begins with http://, and deliveries need https (an operator can allow http with TELLHOOK_ALLOW_HTTP)")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return invalidURL("deliveries need https, and %q does not begin with https://", store.Clip(u.String(), 60))
+		return invalidURL("deliveries need https, and %q does not begin with https://", store.Clip(u.Redacted(), 60))
 	case u.User != nil:
 		return invalidURL("it holds a user name or password before an @; send credentials as a custom header instead")
 	case u.Hostname() == "":
