@@ -17,22 +17,12 @@ const (
 	idleConn = 4 * time.Second
 )
 
-// NewClient is the one constructor of clients for URLs that a team gave:
-// guarded by e at each dial, without proxy, cookies, redirects or transparent
-// decompression, TLS verified and at least 1.2. timeout covers the whole
-// exchange, the response's body included; idle is how many connections are kept
-// for reuse.
-func NewClient(e Egress, timeout time.Duration, idle int) *http.Client {
-	return &http.Client{
-		Transport:     newTransport(e, timeout, idle, nil, nil),
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       timeout,
-	}
-}
-
-// newTransport takes roots and a resolver for tests; nil means the system's.
-// timeout bounds dials and handshakes that have outlived their exchange, which
-// got a connection that came free.
+// newTransport is the one way out to URLs that a team gave: guarded by e at each
+// dial, without proxy or transparent decompression, TLS verified and at least
+// 1.2. A round trip follows no redirect and keeps no cookie. idle is how many
+// connections are kept for reuse; timeout bounds dials and handshakes that have
+// outlived their exchange, which got a connection that came free. roots and
+// resolver are for tests; nil means the system's.
 //
 // HTTP/1.1 only: one attempt is one exchange on one connection, which its
 // timeout can cut without touching other deliveries, and HTTP/2's transparent

@@ -37,13 +37,8 @@ func (s *Server) forMCP(next http.Handler) http.Handler {
 }
 
 func errNoTools(c *tools.Caller) error {
-	key := "this key"
-	ref := "KEY"
-	if c.KeyPrefix != "" {
-		key, ref = "the key "+c.KeyPrefix+"…", c.KeyPrefix
-	}
 	return store.Errorf(store.CodeForbidden, "",
-		"%s has no MCP tool enabled. The operator enables them with: tellhook keys update %s --tools all (or seed, read, or names)", key, ref)
+		"this key has no MCP tool enabled. The operator enables them with: tellhook keys update %s --tools all (or seed, read, or names)", c.Ref())
 }
 
 // refuse answers a request that was not authenticated.

@@ -7,30 +7,34 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/tellhook/tellhook/store"
 	"github.com/tellhook/tellhook/tools"
 )
 
-// health tells that the process serves.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, map[string]string{"status": "ok"})
-}
-
 // readyTimeout bounds the question to the database.
 const readyTimeout = 2 * time.Second
 
-// ready tells whether requests would succeed.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	if s.config.Ready != nil {
+// Probes serves /healthz, which tells that the process serves, and /readyz,
+// which tells whether requests would succeed: whether ready answers nil. A nil
+// ready always does.
+func Probes(ready func(context.Context) error, log zerolog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, map[string]string{"status": "ok"}) })
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 		defer cancel()
-		if err := s.config.Ready(ctx); err != nil {
-			s.log.Warn().Err(err).Msg("not ready")
-			tools.WriteError(w, r, &store.Error{Code: store.CodeUnavailable, Message: "the database does not answer", Err: err})
-			return
+		if ready != nil {
+			if err := ready(ctx); err != nil {
+				log.Warn().Err(err).Msg("not ready")
+				tools.WriteError(w, r, &store.Error{Code: store.CodeUnavailable, Message: "the database does not answer", Err: err})
+				return
+			}
 		}
-	}
-	writeJSON(w, map[string]string{"status": "ready"})
+		writeJSON(w, map[string]string{"status": "ready"})
+	})
+	return mux
 }
 
 // resourceMetadata is RFC 9728's document: where and how a token is presented.

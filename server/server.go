@@ -95,8 +95,9 @@ func (s *Server) Close() { s.closing() }
 
 func (s *Server) route() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", s.health)
-	mux.HandleFunc("/readyz", s.ready)
+	probes := Probes(s.config.Ready, s.log)
+	mux.Handle("/healthz", probes)
+	mux.Handle("/readyz", probes)
 	mux.HandleFunc("/.well-known/oauth-protected-resource", s.resourceMetadata)
 	mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", s.resourceMetadata)
 	mux.Handle("/mcp", s.guard(s.forMCP(http.HandlerFunc(s.mcp.streamable))))

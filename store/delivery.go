@@ -67,6 +67,9 @@ const (
 // MaxUnknown is how many lost attempts in a row fail a delivery.
 const MaxUnknown = 10
 
+// LostText is the error of an attempt whose sender died.
+const LostText = "the sender ended before it reported an outcome; nobody knows whether the request arrived"
+
 // ErrorKind classifies a failed attempt; empty for a success.
 type ErrorKind string
 

@@ -39,7 +39,7 @@ func (t *Tools) Authenticate(ctx context.Context, key string) (*Caller, error) {
 
 func errNoKey() error {
 	return store.Errorf(store.CodeUnauthenticated, "",
-		"no API key; send it as Authorization: Bearer thk_…. A key is made on the API keys page or with: tellhook keys create")
+		"no API key; send it as Authorization: Bearer thk_…. The operator makes one with: tellhook keys create")
 }
 
 func errBadKey() error {

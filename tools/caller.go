@@ -59,11 +59,11 @@ func (c *Caller) allow(o *Operation) error {
 		held = strings.Join(scopeNames(c.Scopes), ", ")
 	}
 	return store.Errorf(store.CodeForbidden, "",
-		"%s needs the scope %s; this key has %s. The operator grants it with: tellhook keys update %s --scopes …,%s", o.Name, o.Scope, held, c.ref(), o.Scope)
+		"%s needs the scope %s; this key has %s. The operator grants it with: tellhook keys update %s --scopes …,%s", o.Name, o.Scope, held, c.Ref(), o.Scope)
 }
 
-// ref names the key on a command line.
-func (c *Caller) ref() string {
+// Ref names the key on a command line; KEY stands for the one there is not.
+func (c *Caller) Ref() string {
 	if c.KeyPrefix == "" {
 		return "KEY"
 	}

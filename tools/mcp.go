@@ -157,7 +157,7 @@ func enabled(ctx context.Context, o *Operation) error {
 		return nil
 	}
 	return store.Errorf(store.CodeForbidden, "",
-		"the tool %s is not enabled on this key. The operator enables it with: tellhook keys update %s --tools …,%s. whoami lists what is on", o.Name, caller.ref(), o.Name)
+		"the tool %s is not enabled on this key. The operator enables it with: tellhook keys update %s --tools …,%s. whoami lists what is on", o.Name, caller.Ref(), o.Name)
 }
 
 // succeeded answers structured content and the same as compact JSON text, for

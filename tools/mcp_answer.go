@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
-	"unicode/utf8"
+
+	"github.com/tellhook/tellhook/store"
 )
 
 // Caps of third-party text in an answer to a model, in bytes. REST answers it
@@ -166,20 +167,10 @@ func cut(v json.RawMessage, limit int) (json.RawMessage, error) {
 	}
 	var s string
 	if json.Unmarshal(v, &s) == nil {
-		return marshal(clipped(s, limit))
+		return marshal(store.Clip(s, limit))
 	}
 	return marshal(struct {
 		Cut   string `json:"_cut"`
 		Bytes int    `json:"_bytes"`
-	}{clipped(string(v), limit), len(v)})
-}
-
-func clipped(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "… (cut)"
+	}{store.Clip(string(v), limit), len(v)})
 }

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
 	"time"
 
+	"github.com/tellhook/tellhook/server"
 	"github.com/tellhook/tellhook/store"
 )
 
@@ -30,26 +30,8 @@ func (a *app) newOps(ctx context.Context, s store.Store) (*ops, error) {
 	if err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeStatus(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), opsTimeout/2)
-		defer cancel()
-		if err := s.Ping(ctx); err != nil {
-			a.log.Warn().Err(err).Msg("not ready")
-			writeStatus(w, http.StatusServiceUnavailable, "unavailable")
-			return
-		}
-		writeStatus(w, http.StatusOK, "ok")
-	})
 	a.log.Info().Str("addr", ln.Addr().String()).Msg("operators' address")
-	return &ops{ln: ln, srv: &http.Server{Handler: mux, ReadTimeout: opsTimeout, WriteTimeout: opsTimeout, IdleTimeout: time.Minute}}, nil
-}
-
-func writeStatus(w http.ResponseWriter, code int, status string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]string{"status": status}) // the prober has gone
+	return &ops{ln: ln, srv: &http.Server{Handler: server.Probes(s.Ping, a.log), ReadTimeout: opsTimeout, WriteTimeout: opsTimeout, IdleTimeout: time.Minute}}, nil
 }
 
 // serve answers until ctx ends.

@@ -187,9 +187,6 @@ func (s *Store) ReleaseDeliveries(ctx context.Context, claims []store.Claim) err
 	})
 }
 
-// lostWords is the error of an attempt whose sender died.
-const lostWords = "the sender ended before it reported an outcome; nobody knows whether the request arrived"
-
 // ReclaimLapsed makes deliveries due whose lease has lapsed.
 func (s *Store) ReclaimLapsed(ctx context.Context, limit int) (int, error) {
 	if limit <= 0 {
@@ -200,7 +197,7 @@ func (s *Store) ReclaimLapsed(ctx context.Context, limit int) (int, error) {
 		rows, _ := tx.Query(ctx, reclaimSQL, limit, store.MaxUnknown, store.ReasonLost, store.ErrorUnknown)
 		var err error
 		lost, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (store.Attempt, error) {
-			a := store.Attempt{ID: store.NewID(store.PrefixAttempt), ErrorKind: store.ErrorUnknown, Error: lostWords}
+			a := store.Attempt{ID: store.NewID(store.PrefixAttempt), ErrorKind: store.ErrorUnknown, Error: store.LostText}
 			err := row.Scan(&a.DeliveryID, &a.Number, &a.StartedAt)
 			return a, err
 		})

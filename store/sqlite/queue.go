@@ -163,8 +163,7 @@ func (s *Store) ReclaimLapsed(ctx context.Context, limit int) (int, error) {
 			return err
 		}
 		for _, a := range lost {
-			a.ID, a.ErrorKind = store.NewID(store.PrefixAttempt), store.ErrorUnknown
-			a.Error = "the sender died or lost the database; nobody knows whether the request arrived"
+			a.ID, a.ErrorKind, a.Error = store.NewID(store.PrefixAttempt), store.ErrorUnknown, store.LostText
 			if err := insertAttempt(ctx, tx, &a); err != nil {
 				return err
 			}
