@@ -17,9 +17,18 @@ import (
 
 // A request whose own connection is still being made may get one that has come
 // free meanwhile. The other then belongs to nobody: it ends within the timeout,
-// and says nothing of the request.
+// and says nothing of the request, whether it hangs or fails.
 func TestAbandonedDial(t *testing.T) {
 	t.Parallel()
+	for name, fails := range map[string]bool{"hangs": false, "fails": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testAbandonedDial(t, fails)
+		})
+	}
+}
+
+func testAbandonedDial(t *testing.T, fails bool) {
 	plain := httptest.NewTLSServer(nil)
 	plain.Close()
 	roots := x509.NewCertPool()
@@ -27,6 +36,7 @@ func TestAbandonedDial(t *testing.T) {
 
 	var conns atomic.Int32
 	asked, dialled, answer, closed := make(chan bool), make(chan bool), make(chan bool), make(chan bool)
+	taken := make(chan bool)                          // the freed connection, by the second request
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed below
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +47,10 @@ func TestAbandonedDial(t *testing.T) {
 		defer c.Close()
 		if conns.Add(1) > 1 { // no handshake
 			close(dialled)
+			if fails {
+				<-taken
+				write(c, "this is no TLS record\r\n")
+			}
 			_, _ = io.Copy(io.Discard, c)
 			close(closed)
 			return
@@ -47,7 +61,13 @@ func TestAbandonedDial(t *testing.T) {
 		close(asked)
 		<-answer
 		write(server, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-		readRequest(t, in) // and closes without an answer
+		readRequest(t, in)
+		close(taken)
+		if fails {
+			<-closed
+			time.Sleep(50 * time.Millisecond) // the client hears of it
+		}
+		// and closes without an answer
 	}
 	go func() {
 		for c, err := listener.Accept(); err == nil; c, err = listener.Accept() {

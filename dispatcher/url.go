@@ -88,8 +88,8 @@ func (e Egress) canonicalHost(host string) (string, error) {
 	}
 	name, err := names.ToASCII(host)
 	name = strings.TrimSuffix(name, ".") // after the mapping, which also makes dots
-	again, roundErr := names.ToASCII(name)
-	if err != nil || roundErr != nil || again != name || !validName(name) { // what is not its own form would be refused at each send
+	_, unstable := names.ToASCII(name)
+	if err != nil || unstable != nil || !validName(name) { // what is not its own form would be refused at each send
 		return "", invalidURL("its host %q is not a valid name", store.Clip(host, 60))
 	}
 	if numeric(name) {
